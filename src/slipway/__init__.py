@@ -1,0 +1,1 @@
+"""The slipway command: a thin layer over ansible-runner and the slipway.cluster collection."""
