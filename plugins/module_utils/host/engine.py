@@ -1,0 +1,121 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs every module the same way: observe, plan, and apply unless in check mode."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..core.change import Change, diffs
+from ..core.problems import Problem, SlipwayError
+from .machine import Machine
+
+Want = t.TypeVar("Want")
+Seen = t.TypeVar("Seen")
+
+RUN_DIRECTORY = "/run/slipway"
+LOCK_PATH = RUN_DIRECTORY + "/lock"
+FAULT_PATH = RUN_DIRECTORY + "/fault"
+LOCK_TIMEOUT_SECONDS = 120.0
+
+
+def run_module(
+    *,
+    argument_spec: dict[str, t.Any],
+    parse: t.Callable[[dict[str, t.Any]], Want],
+    observe: t.Callable[[Machine, Want], Seen],
+    plan: t.Callable[[Want, Seen], t.Sequence[Change]],
+    apply: t.Callable[[Machine, Want, Change], None],
+    result: t.Optional[t.Callable[[Machine, Want], dict[str, t.Any]]] = None,
+    exclusive: bool = True,
+    **module_options: t.Any,
+) -> None:
+    """Run one module and leave the process.
+
+    Returns to Ansible ``changed`` (the plan is not empty), ``actions`` (a sentence for each change), ``diff``, and what
+    ``result`` adds. A SlipwayError from any verb fails the module with all its problems.
+    """
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **module_options)
+    machine = Machine()
+    name = str(module._name).rsplit(".", 1)[-1]  # noqa: SLF001  # AnsibleModule has no public name
+    try:
+        want = parse(module.params)
+        with _host_lock(name) if exclusive and not module.check_mode else contextlib.nullcontext():
+            changes = plan(want, observe(machine, want))
+            if not module.check_mode:
+                for change in changes:
+                    _fault(name, change.name, "before")
+                    apply(machine, want, change)
+                    _fault(name, change.name, "after")
+            extra = result(machine, want) if result else {}
+    except SlipwayError as error:
+        module.fail_json(msg=str(error), problems=[problem.as_dict() for problem in error.problems])
+    except OSError as error:
+        problem = Problem(str(error.filename or name), error.strerror or str(error), remedy=_remedy(error))
+        module.fail_json(msg=problem.text(), problems=[problem.as_dict()])
+    module.exit_json(
+        changed=bool(changes),
+        actions=[change.text() for change in changes],
+        diff=diffs(changes) if module._diff else [],  # noqa: SLF001
+        **extra,
+    )
+
+
+def _remedy(error: OSError) -> str:
+    return "free space on this file system and run again" if error.errno == 28 else ""
+
+
+@contextlib.contextmanager
+def _host_lock(name: str) -> t.Iterator[None]:
+    """Hold the host for one module; a module can outlive the controller that started it."""
+    os.makedirs(RUN_DIRECTORY, mode=0o700, exist_ok=True)
+    with open(LOCK_PATH, "a+", encoding="utf-8") as stream:
+        _wait_for_lock(stream)
+        stream.truncate(0)
+        stream.write(json.dumps({"pid": os.getpid(), "module": name, "since": int(time.time()), "from": _origin()}))
+        stream.flush()
+        yield
+        stream.truncate(0)
+
+
+def _wait_for_lock(stream: t.IO[str]) -> None:
+    end = time.monotonic() + LOCK_TIMEOUT_SECONDS
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        if time.monotonic() >= end:
+            stream.seek(0)
+            raise SlipwayError(
+                Problem(
+                    LOCK_PATH,
+                    f"held for {LOCK_TIMEOUT_SECONDS:g} s by {stream.read() or 'a process that did not name itself'}",
+                    "one Slipway module at a time on a host",
+                    "wait for it to end, or end that process",
+                )
+            )
+        time.sleep(0.2)
+
+
+def _origin() -> str:
+    return os.environ.get("SSH_CONNECTION", "this host").split(" ", 1)[0]
+
+
+def _fault(module: str, change: str, when: str) -> None:
+    """Die here if a test asked for it: the file names one module, one change and before or after."""
+    try:
+        with open(FAULT_PATH, encoding="utf-8") as stream:
+            fault = json.load(stream)
+    except (OSError, ValueError):
+        return
+    if (fault.get("module"), fault.get("change"), fault.get("when")) == (module, change, when):
+        os.unlink(FAULT_PATH)
+        os.kill(os.getpid(), signal.SIGKILL)
