@@ -1,0 +1,51 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The slipway command: parses arguments, runs one verb, and turns what went wrong into words and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import sys
+import typing as t
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; every verb's parser sets ``run``, a callable from arguments to exit code."""
+    parser = argparse.ArgumentParser(
+        prog="slipway",
+        description="Turns an inventory of bare machines into a production Kubernetes cluster, and keeps it that way.",
+    )
+    parser.add_argument("--version", action="version", version=f"slipway {importlib.metadata.version('slipway')}")
+    subparsers = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for module in ("slipway.verbs", "slipway.bundle.commands", "slipway.lab.commands"):
+        try:
+            loaded = importlib.import_module(module)
+        except ModuleNotFoundError:
+            continue
+        loaded.register(subparsers)
+    return parser
+
+
+def main(argv: t.Sequence[str] | None = None) -> int:
+    """Run the command with ``argv`` (default: the process's own); returns the exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except SlipwayError as error:
+        for problem in error.problems:
+            print(f"{'warning' if problem.warning else 'error'}: {problem.text()}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
