@@ -34,12 +34,14 @@ def run_module(
     observe: t.Callable[[Machine, Want], Seen],
     plan: t.Callable[[Want, Seen], t.Sequence[Change]],
     apply: t.Callable[[Machine, Want, Change], None],
+    settle: t.Optional[t.Callable[[Machine, Want], None]] = None,
     result: t.Optional[t.Callable[[Machine, Want], dict[str, t.Any]]] = None,
     exclusive: bool = True,
     **module_options: t.Any,
 ) -> None:
     """Run one module and leave the process.
 
+    ``settle`` waits for what was started, also when nothing changed: an earlier run may have been killed before it did.
     Returns to Ansible ``changed`` (the plan is not empty), ``actions`` (a sentence for each change), ``diff``, and what
     ``result`` adds. A SlipwayError from any verb fails the module with all its problems.
     """
@@ -55,6 +57,8 @@ def run_module(
                     _fault(name, change.name, "before")
                     apply(machine, want, change)
                     _fault(name, change.name, "after")
+                if settle:
+                    settle(machine, want)
             extra = result(machine, want) if result else {}
     except SlipwayError as error:
         module.fail_json(msg=str(error), problems=[problem.as_dict() for problem in error.problems])

@@ -1,0 +1,43 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to answer before a component counts as up."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from .problems import Problem, SlipwayError
+
+
+@dataclasses.dataclass(frozen=True)
+class Wait:
+    """One thing to wait for: a unit that is active, or a URL that answers 200, within ``timeout`` seconds.
+
+    ``ca``, ``certificate`` and ``key`` are paths on the host, used for https.
+    """
+
+    what: str
+    unit: str = ""
+    url: str = ""
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    timeout: float = 60.0
+
+
+def parse_waits(items: t.Iterable[t.Mapping[str, t.Any]]) -> tuple[Wait, ...]:
+    """The module parameter as typed data; SlipwayError names everything that is off."""
+    waits, problems = [], []
+    for item in items:
+        try:
+            wait = Wait(**item)
+        except TypeError as error:
+            problems.append(Problem("wait", str(error), "what, unit, url, ca, certificate, key, timeout"))
+            continue
+        if bool(wait.unit) == bool(wait.url):
+            problems.append(Problem(f"wait {wait.what}", "names a unit and a URL, or neither", "one of unit and url"))
+        waits.append(wait)
+    if problems:
+        raise SlipwayError(problems)
+    return tuple(waits)
