@@ -1,0 +1,33 @@
+#!/bin/sh
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# First process of a lab host: makes a container look like a machine that was installed and given an SSH key,
+# then becomes systemd. Runs at each start; what a machine would keep is written at the first one only.
+set -eu
+
+seed=/mnt
+marker=/etc/.slipway-lab-seeded
+
+# podman binds these files from outside, and a bound file cannot be replaced by rename.
+for name in hosts hostname resolv.conf; do
+    cp "/etc/$name" "/run/slipway-lab-$name"
+    umount "/etc/$name" 2>/dev/null || continue
+    [ -e "$marker" ] || cp "/run/slipway-lab-$name" "/etc/$name"
+done
+
+if [ ! -e "$marker" ]; then
+    cp "$seed/hosts" "$seed/hostname" "$seed/machine-id" /etc/
+    install -d -m 0700 /root/.ssh
+    install -m 0600 "$seed/authorized_keys" /root/.ssh/authorized_keys
+    install -m 0600 "$seed/ssh_host_ed25519_key" /etc/ssh/
+    install -m 0644 "$seed/ssh_host_ed25519_key.pub" /etc/ssh/
+    touch "$marker"
+fi
+umount "$seed"
+rm -f /run/slipway-lab-*
+
+# On a machine systemd makes every mount shared; in a container it leaves them private.
+mount --make-rshared /
+
+exec /sbin/init
