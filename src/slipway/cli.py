@@ -11,9 +11,9 @@ import sys
 import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
-
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
+from slipway import verbs
+from slipway.report import problem_lines
+from slipway.verbs import EXIT_FAILED, EXIT_INTERRUPTED
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,7 +24,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"slipway {importlib.metadata.version('slipway')}")
     subparsers = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for module in ("slipway.verbs", "slipway.bundle.commands", "slipway.lab.commands"):
+    verbs.register(subparsers)
+    for module in ("slipway.bundle.commands", "slipway.lab.commands"):
         try:
             loaded = importlib.import_module(module)
         except ModuleNotFoundError:
@@ -39,8 +40,7 @@ def main(argv: t.Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args))
     except SlipwayError as error:
-        for problem in error.problems:
-            print(f"{'warning' if problem.warning else 'error'}: {problem.text()}", file=sys.stderr)
+        print("\n".join(problem_lines(dict.fromkeys(error.problems, ()))), file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

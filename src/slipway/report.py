@@ -1,0 +1,232 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run of a playbook says to a person: ansible-runner's events folded into a log, and the log put into words.
+
+Pure: events and times come in, lines go out. The events are ansible-runner's job events
+(https://ansible.readthedocs.io/projects/runner/en/stable/intro/#artifactevents), of which the keys ``event``,
+``event_data`` and ``stdout`` are read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
+
+Event = t.Mapping[str, t.Any]
+
+RESULTS = ("runner_on_ok", "runner_on_failed", "runner_on_unreachable", "runner_on_skipped")
+NOISE_LINES = 20
+
+
+@dataclasses.dataclass
+class Tally:
+    """One host's results; ``results`` counts every one, ``ok`` those that are neither failed nor skipped."""
+
+    ok: int = 0
+    changed: int = 0
+    failed: int = 0
+    unreachable: int = 0
+    results: int = 0
+
+
+@dataclasses.dataclass
+class Phase:
+    """One play: its name, when it started and ended (seconds of the run's own clock), and how many results it had."""
+
+    name: str
+    started: float
+    ended: float
+    results: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long it took so far."""
+        return self.ended - self.started
+
+
+@dataclasses.dataclass
+class RunLog:
+    """Everything a run said, in the order it said it."""
+
+    hosts: dict[str, Tally] = dataclasses.field(default_factory=dict)
+    phases: list[Phase] = dataclasses.field(default_factory=list)
+    problems: dict[Problem, list[str]] = dataclasses.field(default_factory=dict)
+    actions: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    noise: list[str] = dataclasses.field(default_factory=list)
+    report: dict[str, t.Any] | None = None
+
+    def fold(self, event: Event, now: float) -> list[str]:
+        """Take in one event at time ``now``; returns the lines to show at once."""
+        if self.phases:
+            self.phases[-1].ended = now
+        kind = event.get("event", "")
+        data = event.get("event_data") or {}
+        if kind == "playbook_on_play_start":
+            return self._play(str(data.get("play") or data.get("name") or ""), now)
+        if kind in RESULTS:
+            return self._result(kind, data)
+        if kind in {"verbose", "error", "warning", "deprecated"}:
+            self.noise += [line for line in str(event.get("stdout", "")).splitlines() if line.strip()]
+        return []
+
+    def _play(self, name: str, now: float) -> list[str]:
+        # A play with `serial` starts once per batch; it stays one phase.
+        if self.phases and self.phases[-1].name == name:
+            return []
+        self.phases.append(Phase(name=name, started=now, ended=now))
+        return [name]
+
+    def _result(self, kind: str, data: t.Mapping[str, t.Any]) -> list[str]:
+        host = str(data.get("host", "?"))
+        result = data.get("res") or {}
+        if not isinstance(result, dict):
+            result = {"msg": str(result)}
+        self._count(kind, host, data, result)
+        self._collect(host, result)
+        if kind == "runner_on_unreachable":
+            found = f"cannot be reached: {_first_line(result.get('msg', ''))}"
+            remedy = "check its address, that it runs, and that SSH logs in with the inventory's user and key"
+            return self._problem(Problem(where=host, found=found, remedy=remedy), host)
+        if kind == "runner_on_failed" and not data.get("ignore_errors"):
+            return self._failure(host, str(data.get("task") or "task"), result)
+        return []
+
+    def _count(self, kind: str, host: str, data: t.Mapping[str, t.Any], result: t.Mapping[str, t.Any]) -> None:
+        tally = self.hosts.setdefault(host, Tally())
+        tally.results += 1
+        if self.phases:
+            self.phases[-1].results += 1
+        if kind == "runner_on_ok":
+            tally.ok += 1
+            tally.changed += bool(result.get("changed"))
+        elif kind == "runner_on_failed":
+            tally.ok += bool(data.get("ignore_errors"))
+            tally.failed += not data.get("ignore_errors")
+        elif kind == "runner_on_unreachable":
+            tally.unreachable += 1
+
+    def _collect(self, host: str, result: t.Mapping[str, t.Any]) -> None:
+        report = result.get("slipway_report")
+        if isinstance(report, dict):
+            self.report = report
+        for action in result.get("actions") or ():
+            self.actions.setdefault(host, []).append(str(action))
+        for entry in result.get("problems") or ():
+            problem = problem_from(entry)
+            if problem.warning:
+                self._problem(problem, host)
+
+    def _failure(self, host: str, task: str, result: t.Mapping[str, t.Any]) -> list[str]:
+        stated = [problem_from(entry) for entry in result.get("problems") or ()]
+        stated = [problem for problem in stated if not problem.warning]
+        lines: list[str] = []
+        for problem in stated or [Problem(where=task, found=failure_text(result))]:
+            lines += self._problem(problem, host)
+        return lines
+
+    def _problem(self, problem: Problem, host: str) -> list[str]:
+        hosts = self.problems.setdefault(problem, [])
+        if host not in hosts:
+            hosts.append(host)
+        return [f"  {host}: {_first_line(problem.text())}"] if not problem.warning else []
+
+
+def problem_from(entry: t.Any) -> Problem:
+    """A problem as a task's result carries it: a mapping with Problem's fields, or a sentence."""
+    if not isinstance(entry, dict):
+        return Problem(where="", found=str(entry))
+    return Problem(
+        where=str(entry.get("where", "")),
+        found=str(entry.get("found", "")),
+        expected=str(entry.get("expected", "")),
+        remedy=str(entry.get("remedy", "")),
+        warning=bool(entry.get("warning", False)),
+    )
+
+
+def failure_text(result: t.Mapping[str, t.Any]) -> str:
+    """What a failed result says for itself: its message, and the end of what its command wrote to stderr."""
+    message = str(result.get("msg") or result.get("reason") or "failed without a message").strip()
+    stderr = str(result.get("stderr") or result.get("module_stderr") or "").strip()
+    if stderr and stderr not in message:
+        message += "\n" + "\n".join(stderr.splitlines()[-NOISE_LINES:])
+    return message
+
+
+def _first_line(text: t.Any) -> str:
+    lines = str(text).strip().splitlines()
+    return lines[0] if lines else ""
+
+
+def problem_lines(problems: t.Mapping[Problem, t.Sequence[str]]) -> list[str]:
+    """Each problem once, errors first, with the hosts that have it when it does not name them itself."""
+    lines: list[str] = []
+    for problem, hosts in sorted(problems.items(), key=lambda item: item[0].warning):
+        prefix = f"{problem.where}: " if problem.where else ""
+        first, *more = problem.found.splitlines() or [""]
+        lines.append(f"{'warning' if problem.warning else 'error'}: {prefix}{first}")
+        lines += [f"    {line}" for line in more]
+        if problem.expected:
+            lines.append(f"  expected: {problem.expected}")
+        if problem.remedy:
+            lines.append(f"  remedy: {problem.remedy}")
+        if any(host not in problem.where.split() and host != problem.where for host in hosts):
+            lines.append(f"  hosts: {', '.join(hosts)}")
+    return lines
+
+
+def table(rows: t.Sequence[t.Sequence[str]]) -> list[str]:
+    """Rows as aligned columns: the first to the left, numbers to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    return [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def summary_lines(log: RunLog) -> list[str]:
+    """The tables at the end: results per host, seconds per phase, and who could not be reached."""
+    if not log.hosts:
+        return []
+    rows = [["host", "ok", "changed", "failed", "unreachable", "results"]]
+    for host, tally in sorted(log.hosts.items()):
+        counts = (tally.ok, tally.changed, tally.failed, tally.unreachable, tally.results)
+        rows.append([host, *(str(count) for count in counts)])
+    lines = [*table(rows), ""]
+    phases = [phase for phase in log.phases if phase.results]
+    lines += table([["phase", "seconds"], *([phase.name, f"{phase.seconds:.1f}"] for phase in phases)])
+    unreachable = [host for host, tally in sorted(log.hosts.items()) if tally.unreachable]
+    if unreachable:
+        lines += ["", f"unreachable: {', '.join(unreachable)}"]
+    return lines
+
+
+def plan_lines(report: t.Mapping[str, t.Any]) -> list[str]:
+    """The planner's report for a person: per host what would change, then the warnings."""
+    hosts: t.Mapping[str, t.Any] = report.get("hosts") or {}
+    width = max((len(host) for host in hosts), default=0)
+    lines: list[str] = []
+    for host, changes in hosts.items():
+        sentences = [change_text(change) for change in changes] or ["= nothing to do"]
+        lines += [f"{host if number == 0 else '':<{width}}  {text}" for number, text in enumerate(sentences)]
+    lines += [f"warning: {problem_text(entry)}" for entry in report.get("warnings") or ()]
+    return lines
+
+
+def change_text(change: t.Any) -> str:
+    """One planned change: its sentence, after the module that would make it."""
+    if not isinstance(change, dict):
+        return str(change)
+    module = str(change.get("module", "")).rpartition(".")[2]
+    return f"{module}: {change.get('action', '')}" if module else str(change.get("action", ""))
+
+
+def problem_text(entry: t.Any) -> str:
+    """A problem as one line."""
+    problem = problem_from(entry)
+    return problem.text() if problem.where else problem.found

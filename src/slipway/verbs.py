@@ -1,0 +1,247 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The verbs that run a playbook: apply, plan, verify, reset and kubeconfig."""
+
+from __future__ import annotations
+
+import argparse
+import collections.abc
+import dataclasses
+import json
+import pathlib
+import sys
+import time
+import typing as t
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from slipway.report import RunLog, plan_lines, problem_lines, summary_lines
+from slipway.run import MAX_FORKS, Outcome, Run, inventory_paths, run_playbook
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_PENDING = 2
+EXIT_INTERRUPTED = 130
+
+Runner = collections.abc.Callable[[Run, collections.abc.Callable[[t.Mapping[str, t.Any]], None]], Outcome]
+
+
+@dataclasses.dataclass
+class Console:
+    """Shows a run while it goes: a line per phase and per problem, or Ansible's own output (``raw``), or nothing."""
+
+    out: t.TextIO
+    raw: bool = False
+    quiet: bool = False
+    log: RunLog = dataclasses.field(default_factory=RunLog)
+    clock: collections.abc.Callable[[], float] = time.monotonic
+
+    def handle(self, event: t.Mapping[str, t.Any]) -> None:
+        """Take in one of ansible-runner's events."""
+        lines = self.log.fold(event, self.clock())
+        if self.raw:
+            self._say([str(event["stdout"])] if event.get("stdout") else [])
+        elif not self.quiet:
+            self._say(lines)
+            self._status(event)
+
+    def _say(self, lines: t.Sequence[str]) -> None:
+        if lines:
+            self.clear()
+            print("\n".join(lines), file=self.out, flush=True)
+
+    def _status(self, event: t.Mapping[str, t.Any]) -> None:
+        if event.get("event") == "playbook_on_task_start" and self.out.isatty():
+            task = str((event.get("event_data") or {}).get("task", ""))
+            print(f"\r\x1b[2K  … {task}"[:100], end="", file=self.out, flush=True)
+
+    def clear(self) -> None:
+        """Take the status line away."""
+        if not self.raw and not self.quiet and self.out.isatty():
+            print("\r\x1b[2K", end="", file=self.out, flush=True)
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verbs to the command line."""
+    apply = _verb(subparsers, "apply", "make the cluster what the inventory says: install, scale, reconfigure, upgrade")
+    apply.add_argument("--check", action="store_true", help="change nothing, only say what would change")
+    apply.add_argument("--diff", action="store_true", help="show the differences in files")
+    apply.set_defaults(run=run_apply)
+
+    plan = _verb(subparsers, "plan", "say what apply would change; exit code 2 when something would")
+    plan.add_argument("--json", action="store_true", help="print the plan as JSON and nothing else")
+    plan.add_argument("--explain", metavar="HOST", help="say which value of HOST's spec came from where")
+    plan.set_defaults(run=run_plan)
+
+    verify = _verb(subparsers, "verify", "check the running cluster, by what it answers")
+    verify.add_argument("--json", action="store_true", help="print the findings as JSON and nothing else")
+    verify.add_argument("--full", action="store_true", help="also the checks that take longer")
+    verify.set_defaults(run=run_verify)
+
+    reset = _verb(subparsers, "reset", "remove what Slipway put on the hosts, the cluster's data included")
+    reset.add_argument("--confirm", metavar="CLUSTERNAME", help="the cluster's name; asked for when not given")
+    reset.set_defaults(run=run_reset)
+
+    kubeconfig = _verb(subparsers, "kubeconfig", "fetch a kubeconfig for people, valid for weeks")
+    kubeconfig.add_argument("--output", metavar="FILE", help="where to write it (default: ./kubeconfig)")
+    kubeconfig.set_defaults(run=run_kubeconfig)
+
+
+def _verb(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.add_argument(
+        "-i", "--inventory", action="append", required=True, metavar="INVENTORY", help="inventory file or directory"
+    )
+    parser.add_argument("-l", "--limit", help="only these hosts or groups, as Ansible's --limit")
+    parser.add_argument(
+        "-e", "--extra-vars", action="append", default=[], metavar="K=V", help="set a variable, or @FILE of them"
+    )
+    parser.add_argument("-t", "--tags", help="only these phases (Ansible's tags), separated by commas")
+    parser.add_argument("--forks", type=int, default=MAX_FORKS, help=f"hosts at a time (default {MAX_FORKS})")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="Ansible's own output; -vv and on: more")
+    for option, metavar in (("--user", "NAME"), ("--private-key", "FILE")):
+        parser.add_argument(option, metavar=metavar, help="as ansible-playbook's option of this name")
+    for option in ("--become-password-file", "--vault-password-file"):
+        parser.add_argument(option, metavar="FILE", help="as ansible-playbook's option of this name")
+    return parser
+
+
+def run_of(playbook: str, args: argparse.Namespace, extra: t.Mapping[str, t.Any] | None = None) -> Run:
+    """The run that the arguments ask for; ``extra`` are variables of the verb's own."""
+    own = (json.dumps(dict(extra)),) if extra else ()
+    options: list[str] = []
+    for name in ("user", "private_key", "become_password_file", "vault_password_file"):
+        value = getattr(args, name)
+        options += [f"--{name.replace('_', '-')}", value] if value else []
+    return Run(
+        playbook=f"slipway.cluster.{playbook}",
+        inventories=inventory_paths(args.inventory),
+        limit=args.limit,
+        tags=args.tags,
+        forks=args.forks,
+        verbosity=max(0, args.verbose - 1),
+        check=getattr(args, "check", False),
+        diff=getattr(args, "diff", False),
+        colour=sys.stdout.isatty(),
+        extra_vars=(*args.extra_vars, *own),
+        options=tuple(options),
+    )
+
+
+def execute(run: Run, console: Console, runner: Runner = run_playbook) -> int:
+    """Run it and say how it ended, problems once and tables last; returns the exit code.
+
+    In quiet mode only problems are said, on stderr.
+    """
+    outcome = runner(run, console.handle)
+    log = console.log
+    console.clear()
+    if not outcome.interrupted:
+        add_unsaid(log, outcome)
+    failed = outcome.code != 0 or any(not problem.warning for problem in log.problems)
+    if not console.quiet:
+        _print(["", *summary_lines(log)] if log.hosts else [], console.out)
+    _print(["", *problem_lines(log.problems)] if log.problems else [], sys.stderr if console.quiet else console.out)
+    if outcome.interrupted:
+        print("stopped; hosts may be ending a step they had begun. Run it again to go on.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED if failed else EXIT_DONE
+
+
+def add_unsaid(log: RunLog, outcome: Outcome) -> None:
+    """Add to the log a problem for a run that failed, or did nothing, without any result saying why."""
+    if log.problems and any(not problem.warning for problem in log.problems):
+        return
+    said = "\n".join(log.noise[-20:])
+    if outcome.code != 0:
+        found = f"ansible-playbook ended with code {outcome.code}" + (f" and said:\n{said}" if said else "")
+        log.problems[Problem(where="run", found=found)] = []
+    elif not log.hosts:
+        problem = Problem(
+            where="run",
+            found="no host took part" + (f"; Ansible said:\n{said}" if said else ""),
+            expected="hosts in the groups slipway_control_plane and slipway_workers",
+            remedy="check the inventory, and --limit and --tags if given",
+        )
+        log.problems[problem] = []
+
+
+def _print(lines: t.Sequence[str], out: t.TextIO) -> None:
+    if lines:
+        print("\n".join(lines), file=out, flush=True)
+
+
+def _console(args: argparse.Namespace) -> Console:
+    return Console(out=sys.stdout, raw=args.verbose > 0, quiet=getattr(args, "json", False))
+
+
+def run_apply(args: argparse.Namespace) -> int:
+    """``slipway apply``."""
+    console = _console(args)
+    code = execute(run_of("apply", args), console)
+    if args.check:
+        hosts = console.log.actions
+        _print([f"{host}: {action}" for host in hosts for action in hosts[host]], sys.stdout)
+    return code
+
+
+def run_plan(args: argparse.Namespace) -> int:
+    """``slipway plan``: 2 when changes are pending."""
+    extra = {"slipway_explain": args.explain} if args.explain else None
+    console = _console(args)
+    code = execute(run_of("plan", args, extra), console)
+    report = console.log.report
+    if args.json:
+        print(json.dumps(json_report(console.log), indent=2))
+    elif report is not None:
+        _print(["", *plan_lines(report)], sys.stdout)
+    if code == EXIT_DONE and report is not None and report.get("pending"):
+        return EXIT_PENDING
+    return code
+
+
+def json_report(log: RunLog) -> dict[str, t.Any]:
+    """A run as JSON data: the report of its playbook, the problems, and who could not be reached."""
+    return {
+        **(log.report or {}),
+        "problems": [{**problem.as_dict(), "hosts": hosts} for problem, hosts in log.problems.items()],
+        "unreachable": [host for host, tally in log.hosts.items() if tally.unreachable],
+    }
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """``slipway verify``."""
+    extra = {"slipway_verify_full": True} if args.full else None
+    console = _console(args)
+    code = execute(run_of("verify", args, extra), console)
+    if args.json:
+        print(json.dumps(json_report(console.log), indent=2))
+    return code
+
+
+def run_reset(args: argparse.Namespace) -> int:
+    """``slipway reset``: asks for the cluster's name unless it is given."""
+    name = args.confirm
+    if name is None and sys.stdin.isatty():
+        print("This removes the cluster and its data from the hosts of this inventory.")
+        name = input("Type the cluster's name to go on: ").strip()
+    if not name:
+        raise SlipwayError(
+            Problem(
+                where="reset",
+                found="it was not confirmed",
+                expected="the cluster's name, since reset removes its data",
+                remedy="add --confirm CLUSTERNAME",
+            )
+        )
+    return execute(run_of("reset", args, {"slipway_reset_confirm": name}), _console(args))
+
+
+def run_kubeconfig(args: argparse.Namespace) -> int:
+    """``slipway kubeconfig``: writes the file and says where."""
+    path = pathlib.Path(args.output or "kubeconfig").absolute()
+    code = execute(run_of("kubeconfig", args, {"slipway_kubeconfig_output": str(path)}), _console(args))
+    if code == EXIT_DONE:
+        print(f"kubeconfig: {path}")
+    return code

@@ -1,0 +1,139 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Events in, words out."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
+from slipway.report import RunLog, failure_text, plan_lines, problem_lines, summary_lines, table
+
+
+def play(name: str) -> dict[str, t.Any]:
+    return {"event": "playbook_on_play_start", "event_data": {"play": name}}
+
+
+def result(kind: str, host: str, res: dict[str, t.Any] | None = None, **data: t.Any) -> dict[str, t.Any]:
+    return {"event": f"runner_on_{kind}", "event_data": {"host": host, "task": "Do it", "res": res or {}, **data}}
+
+
+def folded(*events: dict[str, t.Any]) -> RunLog:
+    log = RunLog()
+    for second, event in enumerate(events):
+        log.fold(event, float(second))
+    return log
+
+
+def test_counts_every_result_of_a_host() -> None:
+    log = folded(
+        play("Observe"),
+        result("ok", "a", {"changed": True}),
+        result("ok", "a"),
+        result("skipped", "a"),
+        result("failed", "a", {"msg": "ignored"}, ignore_errors=True),
+        result("failed", "b", {"msg": "no"}),
+        result("unreachable", "c", {"msg": "timed out"}),
+    )
+    assert (log.hosts["a"].ok, log.hosts["a"].changed, log.hosts["a"].failed, log.hosts["a"].results) == (3, 1, 0, 4)
+    assert (log.hosts["b"].failed, log.hosts["b"].results) == (1, 1)
+    assert (log.hosts["c"].unreachable, log.hosts["c"].results) == (1, 1)
+
+
+def test_batches_of_one_play_are_one_phase() -> None:
+    log = folded(play("Join"), result("ok", "a"), play("Join"), result("ok", "b"), play("Verify"), result("ok", "a"))
+    assert [(phase.name, phase.seconds, phase.results) for phase in log.phases] == [
+        ("Join", 4.0, 2),
+        ("Verify", 1.0, 1),
+    ]
+
+
+def test_says_phases_and_problems_at_once() -> None:
+    log = RunLog()
+    assert log.fold(play("Observe"), 0) == ["Observe"]
+    assert log.fold(result("ok", "a"), 1) == []
+    assert log.fold(result("failed", "a", {"msg": "broken\nbadly"}), 2) == ["  a: Do it: broken"]
+
+
+def test_the_same_problem_on_two_hosts_is_said_once() -> None:
+    log = folded(result("failed", "a", {"msg": "broken\nbadly"}), result("failed", "b", {"msg": "broken\nbadly"}))
+    assert problem_lines(log.problems) == ["error: Do it: broken", "    badly", "  hosts: a, b"]
+
+
+def test_stated_problems_take_the_place_of_the_message() -> None:
+    problems = [
+        {"where": "w4", "found": "same machine-id as w2", "expected": "one of its own", "remedy": "remove it"},
+        {"where": "cp1", "found": "little memory", "warning": True},
+    ]
+    log = folded(result("failed", "w4", {"msg": "2 problems", "problems": problems}))
+    assert problem_lines(log.problems) == [
+        "error: w4: same machine-id as w2",
+        "  expected: one of its own",
+        "  remedy: remove it",
+        "warning: cp1: little memory",
+        "  hosts: w4",
+    ]
+
+
+def test_warnings_of_a_result_that_is_ok_are_kept() -> None:
+    log = folded(result("ok", "a", {"problems": [{"where": "etcd", "found": "even number", "warning": True}]}))
+    assert list(log.problems) == [Problem(where="etcd", found="even number", warning=True)]
+    assert log.hosts["a"].failed == 0
+
+
+def test_unreachable_hosts_are_named() -> None:
+    log = folded(play("Observe"), result("ok", "a"), result("unreachable", "w9", {"msg": "no route\nmore"}))
+    assert "unreachable: w9" in summary_lines(log)
+    assert problem_lines(log.problems)[0] == "error: w9: cannot be reached: no route"
+
+
+def test_summary_has_hosts_and_seconds() -> None:
+    log = folded(play("Observe"), result("ok", "cp1", {"changed": True}), play("Empty"))
+    assert summary_lines(log) == [
+        "host  ok  changed  failed  unreachable  results",
+        "cp1    1        1       0            0        1",
+        "",
+        "phase    seconds",
+        "Observe      2.0",
+    ]
+
+
+def test_actions_and_report_are_taken_from_results() -> None:
+    log = folded(result("ok", "a", {"actions": ["write x"], "slipway_report": {"pending": True}}))
+    assert log.actions == {"a": ["write x"]}
+    assert log.report == {"pending": True}
+
+
+def test_plan_lines() -> None:
+    report = {
+        "pending": True,
+        "hosts": {"cp1": [{"module": "slipway.cluster.etcd", "action": "start it"}, {"action": "+ x"}], "w1": []},
+        "warnings": ["flannel enforces no NetworkPolicy", {"where": "etcd", "found": "two members"}],
+    }
+    assert plan_lines(report) == [
+        "cp1  etcd: start it",
+        "     + x",
+        "w1   = nothing to do",
+        "warning: flannel enforces no NetworkPolicy",
+        "warning: etcd: two members",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("res", "text"),
+    [
+        ({"msg": "no"}, "no"),
+        ({"msg": "non-zero return code", "stderr": "disk full\n"}, "non-zero return code\ndisk full"),
+        ({"msg": "disk full", "stderr": "disk full"}, "disk full"),
+        ({}, "failed without a message"),
+    ],
+)
+def test_failure_text(res: dict[str, t.Any], text: str) -> None:
+    assert failure_text(res) == text
+
+
+def test_table_aligns_numbers_right() -> None:
+    assert table([["a", "n"], ["bcd", "10"]]) == ["a     n", "bcd  10"]
+    assert table([]) == []

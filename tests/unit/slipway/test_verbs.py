@@ -1,0 +1,198 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the command asks of Ansible, what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import pathlib
+import typing as t
+
+import pytest
+
+from slipway import cli
+from slipway.run import Outcome, Run
+from slipway.verbs import Console, execute
+
+PENDING = {"pending": True, "hosts": {"cp1": [{"module": "m", "action": "write x"}]}, "warnings": []}
+SETTLED = {"pending": False, "hosts": {"cp1": []}, "warnings": []}
+
+
+class FakeRunner:
+    """Stands in for ansible-runner: says these events, ends with this code, remembers what was asked."""
+
+    def __init__(self, code: int = 0, *results: dict[str, t.Any], interrupted: bool = False) -> None:
+        self.outcome = Outcome(code=code, interrupted=interrupted)
+        self.results = results or ({},)
+        self.run: Run | None = None
+
+    def __call__(self, run: Run, handler: t.Callable[[t.Mapping[str, t.Any]], None]) -> Outcome:
+        self.run = run
+        handler({"event": "playbook_on_play_start", "event_data": {"play": "Observe"}})
+        for res in self.results:
+            kind = "runner_on_failed" if res.get("failed") else "runner_on_ok"
+            handler({"event": kind, "event_data": {"host": "cp1", "task": "Plan", "res": res}})
+        return self.outcome
+
+
+@pytest.fixture
+def inventory(tmp_path: pathlib.Path) -> str:
+    path = tmp_path / "inventory.yml"
+    path.touch()
+    return str(path)
+
+
+def use(monkeypatch: pytest.MonkeyPatch, runner: FakeRunner) -> FakeRunner:
+    monkeypatch.setattr(execute, "__defaults__", (runner,))
+    return runner
+
+
+def test_apply_passes_everything_on(monkeypatch: pytest.MonkeyPatch, inventory: str) -> None:
+    runner = use(monkeypatch, FakeRunner())
+    words = ["--limit", "w1", "-e", "a=1", "-e", "@f", "--check", "--diff", "--forks", "7", "-vv", "--tags", "node"]
+    assert cli.main(["apply", "-i", inventory, *words, "--user", "me"]) == 0
+    assert runner.run == Run(
+        playbook="slipway.cluster.apply",
+        inventories=(inventory,),
+        limit="w1",
+        tags="node",
+        forks=7,
+        verbosity=1,
+        check=True,
+        diff=True,
+        extra_vars=("a=1", "@f"),
+        options=("--user", "me"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "res", "expected"),
+    [
+        (0, {"slipway_report": PENDING}, 2),
+        (0, {"slipway_report": SETTLED}, 0),
+        (2, {"slipway_report": PENDING, "failed": True, "msg": "no"}, 1),
+        (4, {"slipway_report": SETTLED}, 1),
+    ],
+)
+def test_plan_exit_codes(
+    monkeypatch: pytest.MonkeyPatch, inventory: str, code: int, res: dict[str, t.Any], expected: int
+) -> None:
+    use(monkeypatch, FakeRunner(code, res))
+    assert cli.main(["plan", "-i", inventory]) == expected
+
+
+def test_plan_json_is_json_only(
+    monkeypatch: pytest.MonkeyPatch, inventory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(monkeypatch, FakeRunner(0, {"slipway_report": PENDING}))
+    assert cli.main(["plan", "-i", inventory, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out) == {**PENDING, "problems": [], "unreachable": []}
+
+
+def test_plan_json_carries_problems(
+    monkeypatch: pytest.MonkeyPatch, inventory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(monkeypatch, FakeRunner(2, {"failed": True, "problems": [{"where": "slipway_netwrok", "found": "unknown"}]}))
+    assert cli.main(["plan", "-i", inventory, "--json"]) == 1
+    captured = capsys.readouterr()
+    (problem,) = json.loads(captured.out)["problems"]
+    assert (problem["where"], problem["hosts"]) == ("slipway_netwrok", ["cp1"])
+    assert "error: slipway_netwrok: unknown" in captured.err
+
+
+def test_plan_for_people(monkeypatch: pytest.MonkeyPatch, inventory: str, capsys: pytest.CaptureFixture[str]) -> None:
+    use(monkeypatch, FakeRunner(0, {"slipway_report": PENDING}))
+    cli.main(["plan", "-i", inventory])
+    assert "cp1  m: write x\n" in capsys.readouterr().out
+
+
+def test_missing_inventory_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["apply", "-i", "/nowhere/inventory.yml"]) == 1
+    assert capsys.readouterr().err.startswith("error: --inventory /nowhere/inventory.yml: no such file or directory\n")
+
+
+def test_reset_needs_the_name(
+    monkeypatch: pytest.MonkeyPatch, inventory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner = use(monkeypatch, FakeRunner())
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert cli.main(["reset", "-i", inventory]) == 1
+    assert "not confirmed" in capsys.readouterr().err
+    assert runner.run is None
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("words", "typed", "name"), [(["--confirm", "lab"], "", "lab"), ([], "prod\n", "prod")], ids=["given", "asked"]
+)
+def test_reset_passes_the_name_on(
+    monkeypatch: pytest.MonkeyPatch, inventory: str, words: list[str], typed: str, name: str
+) -> None:
+    runner = use(monkeypatch, FakeRunner())
+    monkeypatch.setattr("sys.stdin", Terminal(typed))
+    assert cli.main(["reset", "-i", inventory, *words]) == 0
+    assert runner.run is not None
+    assert [json.loads(text) for text in runner.run.extra_vars] == [{"slipway_reset_confirm": name}]
+
+
+def test_interrupted_is_130(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(out=io.StringIO())
+    assert execute(Run(playbook="p", inventories=()), console, FakeRunner(254, interrupted=True)) == 130
+    assert "Run it again" in capsys.readouterr().err
+
+
+def test_a_failure_that_nothing_explains_is_told_with_ansibles_words() -> None:
+    def runner(run: Run, handler: t.Callable[[t.Mapping[str, t.Any]], None]) -> Outcome:
+        handler({"event": "verbose", "stdout": "[ERROR]: the playbook could not be found\n"})
+        return Outcome(code=1, interrupted=False)
+
+    out = io.StringIO()
+    assert execute(Run(playbook="p", inventories=()), Console(out=out), runner) == 1
+    assert "[ERROR]: the playbook could not be found" in out.getvalue()
+
+
+def test_no_host_is_a_failure() -> None:
+    def runner(run: Run, handler: t.Callable[[t.Mapping[str, t.Any]], None]) -> Outcome:
+        return Outcome(code=0, interrupted=False)
+
+    out = io.StringIO()
+    assert execute(Run(playbook="p", inventories=()), Console(out=out), runner) == 1
+    assert "no host took part" in out.getvalue()
+
+
+def test_raw_output_is_ansibles_own() -> None:
+    out = io.StringIO()
+    Console(out=out, raw=True).handle({"event": "playbook_on_play_start", "stdout": "PLAY [x] ***", "event_data": {}})
+    assert out.getvalue() == "PLAY [x] ***\n"
+
+
+def test_a_terminal_sees_the_task_that_runs() -> None:
+    out = Terminal()
+    console = Console(out=out)
+    console.handle({"event": "playbook_on_task_start", "event_data": {"task": "Write units"}})
+    assert "… Write units" in out.getvalue()
+    console.clear()
+    assert out.getvalue().endswith("\r\x1b[2K")
+
+
+@pytest.mark.parametrize("verb", ["apply", "plan", "verify", "reset", "kubeconfig"])
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([verb, "--help"])
+    assert caught.value.code == 0
+    assert "--inventory" in capsys.readouterr().out
+
+
+def test_kubeconfig_writes_where_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, inventory: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner = use(monkeypatch, FakeRunner())
+    assert cli.main(["kubeconfig", "-i", inventory, "--output", str(tmp_path / "kc")]) == 0
+    assert runner.run is not None
+    assert [json.loads(text) for text in runner.run.extra_vars] == [{"slipway_kubeconfig_output": str(tmp_path / "kc")}]
+    assert str(tmp_path / "kc") in capsys.readouterr().out
