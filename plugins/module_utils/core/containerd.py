@@ -90,6 +90,7 @@ class ContainerdWant:
 
     ``version`` stands for the binaries of containerd and runc: another one restarts containerd (running containers go
     on). ``restrict_oom_score_adj`` is for hosts that may not lower an oom_score_adj, such as containers.
+    ``cni_template`` is the path of a CNI configuration containerd fills with the node's pod CIDR, told by the kubelet.
     """
 
     version: str = ""
@@ -102,6 +103,7 @@ class ContainerdWant:
     credentials: tuple[Credential, ...] = ()
     images: tuple[Image, ...] = ()
     cni_bin_dirs: tuple[str, ...] = (f"{ROOT}/cni-plugins/current",)
+    cni_template: str = ""
     keep_blobs: bool = False
 
     def to_data(self) -> dict[str, t.Any]:
@@ -134,7 +136,7 @@ class ContainerdWant:
         return want
 
 
-_SCALARS = ("version", "sandbox_image", "systemd_cgroup", "restrict_oom_score_adj", "snapshotter", "keep_blobs")
+_SCALARS = ("version", "sandbox_image", "systemd_cgroup", "restrict_oom_score_adj", "snapshotter", "cni_template", "keep_blobs")
 
 
 def _build(kind: t.Callable[..., t.Any], item: t.Mapping[str, t.Any]) -> t.Any:
@@ -244,10 +246,13 @@ def config_toml(want: ContainerdWant) -> str:
         images["pinned_images"] = {"sandbox": want.sandbox_image}
     runtimes = {"runc": _runtime(RuntimeHandler("runc", binary=_RUNC), want)}
     runtimes.update({handler.name: _runtime(handler, want) for handler in want.runtime_handlers})
+    cni: dict[str, t.Any] = {"bin_dirs": list(want.cni_bin_dirs), "conf_dir": "/etc/cni/net.d"}
+    if want.cni_template:
+        cni["conf_template"] = want.cni_template
     runtime = {
         "restrict_oom_score_adj": want.restrict_oom_score_adj,
         "containerd": {"default_runtime_name": "runc", "runtimes": runtimes},
-        "cni": {"bin_dirs": list(want.cni_bin_dirs), "conf_dir": "/etc/cni/net.d"},
+        "cni": cni,
     }
     plugins = {"io.containerd.cri.v1.images": images, "io.containerd.cri.v1.runtime": runtime}
     return "# Written by Slipway; changes made here are undone by its next run.\n" + toml(
