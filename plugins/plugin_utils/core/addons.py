@@ -1,0 +1,286 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Kubernetes objects a cluster gets from Slipway, as plain dicts in the shape of their API.
+
+They come in sets (``bootstrap``, ``flannel``, ``dns``), each applied, pruned and replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import typing as t
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+
+KubernetesObject = dict[str, t.Any]
+
+ADMIN_GROUP = "slipway:admins"
+BOOTSTRAP_GROUP = "system:bootstrappers:slipway"
+NODE_GROUP = "system:nodes"
+KUBELET_CLIENT_USER = "kube-apiserver-kubelet-client"
+CONFIG_HASH_ANNOTATION = "slipway.cluster/config-sha256"
+
+_RBAC = "rbac.authorization.k8s.io"
+_DNS_NAME = "coredns"
+_DNS_LABELS = {"k8s-app": "kube-dns"}
+_DNS_USER = 65532
+
+
+def bootstrap_objects() -> list[KubernetesObject]:
+    """Who may do what before the first node can join.
+
+    The roles themselves are the API server's own defaults (kubernetes.io/docs/reference/access-authn-authz/rbac and
+    .../kubelet-tls-bootstrapping); kube-proxy shares the kubelet's rotating certificate, hence the nodes' group.
+    """
+    nodes, joining = _group(NODE_GROUP), _group(BOOTSTRAP_GROUP)
+    requests = "system:certificates.k8s.io:certificatesigningrequests"
+    return [
+        cluster_role_binding("slipway:admins", "cluster-admin", _group(ADMIN_GROUP)),
+        cluster_role_binding("slipway:node-bootstrapper", "system:node-bootstrapper", joining),
+        cluster_role_binding("slipway:approve-first-node-certificate", f"{requests}:nodeclient", joining),
+        cluster_role_binding("slipway:approve-renewed-node-certificate", f"{requests}:selfnodeclient", nodes),
+        cluster_role_binding("slipway:kubelet-api", "system:kubelet-api-admin", _user(KUBELET_CLIENT_USER)),
+        cluster_role_binding("slipway:kube-proxy", "system:node-proxier", nodes),
+    ]
+
+
+def flannel_objects() -> list[KubernetesObject]:
+    """What flanneld may do as a unit on each node: read all nodes, write its own lease into its node's annotations.
+
+    It reads no pods because its unit sets NODE_NAME. That a node writes to itself alone is NodeRestriction's work.
+    """
+    rules = [
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"]},
+    ]
+    return [
+        cluster_role("slipway:flannel", rules),
+        cluster_role_binding("slipway:flannel", "slipway:flannel", _group(NODE_GROUP)),
+    ]
+
+
+def dns_service_ip(service_cidr: str) -> str:
+    """The cluster DNS address: the tenth of the Service range, as pods of other installers expect it."""
+    network = ipaddress.ip_network(service_cidr)
+    if network.num_addresses < 16:
+        raise SlipwayError(
+            Problem("service CIDR", f"{service_cidr} has {network.num_addresses} addresses", "16 or more")
+        )
+    return str(network[10])
+
+
+def dns_objects(
+    *, domain: str, service_ip: str, image: str, replicas: int = 2, upstreams: t.Sequence[str] | None = None
+) -> list[KubernetesObject]:
+    """CoreDNS as cluster DNS.
+
+    ``domain`` is the cluster's DNS domain, ``service_ip`` the address kubelets give to pods. ``upstreams`` are the
+    resolvers for outside names: None for those of the node a replica runs on, an empty list where hosts have none.
+    """
+    corefile = dns_corefile(domain=domain, upstreams=upstreams)
+    return [
+        _namespaced("v1", "ServiceAccount", automountServiceAccountToken=False),
+        cluster_role("slipway:coredns", _dns_rules()),
+        cluster_role_binding(
+            "slipway:coredns",
+            "slipway:coredns",
+            {"kind": "ServiceAccount", "name": _DNS_NAME, "namespace": "kube-system"},
+        ),
+        _namespaced("v1", "ConfigMap", data={"Corefile": corefile}),
+        _dns_service(service_ip),
+        _namespaced(
+            "policy/v1",
+            "PodDisruptionBudget",
+            spec={
+                "maxUnavailable": 1,
+                "selector": {"matchLabels": _DNS_LABELS},
+                "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            },
+        ),
+        _dns_deployment(image=image, replicas=replicas, corefile=corefile),
+    ]
+
+
+def dns_corefile(*, domain: str, upstreams: t.Sequence[str] | None = None) -> str:
+    """CoreDNS's configuration.
+
+    Without any upstream a ``forward`` would stop CoreDNS at its start, and no plugin at the end of the chain would log
+    an error for each outside name, so those names are refused in words of their own.
+    """
+    if upstreams is not None and not upstreams:
+        outside = ["template ANY ANY {", "    rcode REFUSED", "}"]
+    else:
+        targets = " ".join(upstreams) if upstreams else "/etc/resolv.conf"
+        outside = [f"forward . {targets} {{", "    max_concurrent 1000", "}", "loop"]
+    lines = [
+        "errors",
+        "health {",
+        "    lameduck 5s",
+        "}",
+        "ready",
+        f"kubernetes {domain} in-addr.arpa ip6.arpa {{",
+        "    pods insecure",
+        "    fallthrough in-addr.arpa ip6.arpa",
+        "    ttl 30",
+        "}",
+        "prometheus :9153",
+        *outside,
+        "cache 30",
+        "reload",
+        "loadbalance",
+    ]
+    return "\n".join([".:53 {", *(f"    {line}" for line in lines), "}", ""])
+
+
+def cluster_role(name: str, rules: t.Sequence[t.Mapping[str, t.Any]]) -> KubernetesObject:
+    """A ClusterRole."""
+    return {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": name},
+        "rules": [dict(rule) for rule in rules],
+    }
+
+
+def cluster_role_binding(name: str, role: str, subject: KubernetesObject) -> KubernetesObject:
+    """A ClusterRoleBinding of one subject."""
+    return {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [subject],
+    }
+
+
+def _group(name: str) -> KubernetesObject:
+    return {"apiGroup": _RBAC, "kind": "Group", "name": name}
+
+
+def _user(name: str) -> KubernetesObject:
+    return {"apiGroup": _RBAC, "kind": "User", "name": name}
+
+
+def _namespaced(api_version: str, kind: str, *, name: str = _DNS_NAME, **fields: t.Any) -> KubernetesObject:
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "kube-system", "labels": dict(_DNS_LABELS)},
+        **fields,
+    }
+
+
+def _dns_rules() -> list[KubernetesObject]:
+    """What CoreDNS's kubernetes plugin watches (coredns.io/plugins/kubernetes)."""
+    return [
+        {"apiGroups": [""], "resources": ["namespaces", "pods", "services"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+    ]
+
+
+def _dns_service(service_ip: str) -> KubernetesObject:
+    """The Service every pod's resolv.conf names; called kube-dns because the API server's tools look for that name."""
+    service = _namespaced(
+        "v1",
+        "Service",
+        name="kube-dns",
+        spec={
+            "clusterIP": service_ip,
+            "ports": [
+                {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": "dns"},
+                {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": "dns-tcp"},
+                {"name": "metrics", "port": 9153, "protocol": "TCP", "targetPort": "metrics"},
+            ],
+            "selector": dict(_DNS_LABELS),
+        },
+    )
+    service["metadata"]["labels"] |= {"kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}
+    service["metadata"]["annotations"] = {"prometheus.io/port": "9153", "prometheus.io/scrape": "true"}
+    return service
+
+
+def _dns_deployment(*, image: str, replicas: int, corefile: str) -> KubernetesObject:
+    digest = hashlib.sha256(corefile.encode()).hexdigest()
+    return _namespaced(
+        "apps/v1",
+        "Deployment",
+        spec={
+            "replicas": replicas,
+            "revisionHistoryLimit": 3,
+            "selector": {"matchLabels": dict(_DNS_LABELS)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}},
+            "template": {
+                "metadata": {"labels": dict(_DNS_LABELS), "annotations": {CONFIG_HASH_ANNOTATION: digest}},
+                "spec": _dns_pod(image),
+            },
+        },
+    )
+
+
+def _dns_pod(image: str) -> KubernetesObject:
+    return {
+        "automountServiceAccountToken": True,
+        "containers": [_dns_container(image)],
+        # The node's resolv.conf, not the cluster's, which would be CoreDNS itself.
+        "dnsPolicy": "Default",
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "priorityClassName": "system-cluster-critical",
+        "securityContext": {
+            "runAsGroup": _DNS_USER,
+            "runAsNonRoot": True,
+            "runAsUser": _DNS_USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+            # Port 53 without any capability; another port would slip past NetworkPolicies that allow DNS by its port.
+            "sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "53"}],
+        },
+        "serviceAccountName": _DNS_NAME,
+        "terminationGracePeriodSeconds": 30,
+        "tolerations": [
+            {"key": "CriticalAddonsOnly", "operator": "Exists"},
+            {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"},
+        ],
+        # Tainted nodes do not count, so that a replica is never left without a place.
+        "topologySpreadConstraints": [
+            {
+                "labelSelector": {"matchLabels": dict(_DNS_LABELS)},
+                "matchLabelKeys": ["pod-template-hash"],
+                "maxSkew": 1,
+                "nodeTaintsPolicy": "Honor",
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "DoNotSchedule",
+            }
+        ],
+        "volumes": [{"name": "config", "configMap": {"name": _DNS_NAME}}],
+    }
+
+
+def _dns_container(image: str) -> KubernetesObject:
+    return {
+        "name": _DNS_NAME,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["-conf", "/etc/coredns/Corefile"],
+        "livenessProbe": _probe("/health", "health", failureThreshold=5, timeoutSeconds=5),
+        "ports": [
+            {"name": "dns", "containerPort": 53, "protocol": "UDP"},
+            {"name": "dns-tcp", "containerPort": 53, "protocol": "TCP"},
+            {"name": "health", "containerPort": 8080, "protocol": "TCP"},
+            {"name": "ready", "containerPort": 8181, "protocol": "TCP"},
+            {"name": "metrics", "containerPort": 9153, "protocol": "TCP"},
+        ],
+        # A startup probe, because a readiness probe's next chance comes only a period later.
+        "startupProbe": _probe("/ready", "ready", failureThreshold=60, periodSeconds=1),
+        "readinessProbe": _probe("/ready", "ready", failureThreshold=3, periodSeconds=5),
+        "resources": {"limits": {"memory": "170Mi"}, "requests": {"cpu": "100m", "memory": "70Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns", "readOnly": True}],
+    }
+
+
+def _probe(path: str, port: str, **fields: int) -> KubernetesObject:
+    return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, **fields}
