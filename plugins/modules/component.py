@@ -10,8 +10,8 @@ module: component
 short_description: Bring a systemd component to a declared state
 version_added: 0.1.0
 description:
-  - Users, directories, files, links and units of one component, compared as a whole with what the host has, and brought
-    about in one call.
+  - Users, directories, files, links and units of one component, compared as a whole with what the host has, and
+    brought about in one call.
   - A unit is restarted only if its running process was started with another digest than the target names
     (E(SLIPWAY_DIGEST) in the unit's environment), so an interrupted run is finished by the next one.
 author:
@@ -20,8 +20,8 @@ options:
   state:
     description:
       - The target, with the keys C(users), C(directories), C(files), C(links), C(absent) and C(units).
-      - A file has C(path), C(content), C(mode), C(owner), C(group), C(secret), C(encoding) and C(create_only); C(@@name@@)
-        in its content is filled from O(values) and O(secrets).
+      - A file has C(path), C(content), C(mode), C(owner), C(group), C(secret), C(encoding) and C(create_only);
+        C(@@name@@) in its content is filled from O(values) and O(secrets).
     type: dict
     required: true
   values:
@@ -33,7 +33,7 @@ options:
     type: dict
     default: {}
   wait:
-    description: What has to answer before the module returns, each a C(what) with a C(unit) or a C(url).
+    description: What has to answer before the module returns, each a C(what) with a C(unit), C(url) or C(path).
     type: list
     elements: dict
     default: []

@@ -12,7 +12,7 @@ from .problems import Problem, SlipwayError
 
 @dataclasses.dataclass(frozen=True)
 class Wait:
-    """One thing to wait for: a unit that is active, or a URL that answers 200, within ``timeout`` seconds.
+    """One thing to wait for within ``timeout`` seconds: a unit that is active, a URL that answers 200, a path that exists.
 
     ``ca``, ``certificate`` and ``key`` are paths on the host, used for https.
     """
@@ -20,6 +20,7 @@ class Wait:
     what: str
     unit: str = ""
     url: str = ""
+    path: str = ""
     ca: str = ""
     certificate: str = ""
     key: str = ""
@@ -33,10 +34,10 @@ def parse_waits(items: t.Iterable[t.Mapping[str, t.Any]]) -> tuple[Wait, ...]:
         try:
             wait = Wait(**item)
         except TypeError as error:
-            problems.append(Problem("wait", str(error), "what, unit, url, ca, certificate, key, timeout"))
+            problems.append(Problem("wait", str(error), "what, unit, url, path, ca, certificate, key, timeout"))
             continue
-        if bool(wait.unit) == bool(wait.url):
-            problems.append(Problem(f"wait {wait.what}", "names a unit and a URL, or neither", "one of unit and url"))
+        if [bool(wait.unit), bool(wait.url), bool(wait.path)].count(True) != 1:
+            problems.append(Problem(f"wait {wait.what}", "names none or several", "one of unit, url and path"))
         waits.append(wait)
     if problems:
         raise SlipwayError(problems)

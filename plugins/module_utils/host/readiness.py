@@ -24,6 +24,8 @@ def _seen(machine: Machine, wait: Wait) -> t.Optional[str]:
     if wait.unit:
         seen = show_units(machine, [wait.unit]).get(wait.unit)
         return None if seen and seen.active == "active" else unit_failure(machine, wait.unit)
+    if wait.path:
+        return None if machine.exists(wait.path) else f"{wait.path} is not there"
     return get(wait)
 
 

@@ -1,0 +1,129 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What gives a node its part of the cluster's network: kube-proxy, and with flannel a route to every pod."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.state import Directory, File, HostState, Unit
+
+from ..layout import Layout, Node
+from . import paths
+from .text import Service, merge, to_yaml
+
+KUBE_PROXY_UNIT = "kube-proxy.service"
+KUBE_PROXY_CONFIG = f"{paths.ETC}/kube-proxy.yaml"
+FLANNEL_UNIT = "flanneld.service"
+FLANNEL_CONFIG = f"{paths.ETC}/flannel/net-conf.json"
+FLANNEL_SUBNET = "/run/flannel/subnet.env"
+CNI_TEMPLATE = f"{paths.SLIPWAY_ETC}/cni-conflist.template"
+VXLAN_OVERHEAD_BYTES = 50
+
+
+def network_target(layout: Layout, node: Node) -> HostState:
+    """kube-proxy always; flanneld where flannel is the network."""
+    proxy = kube_proxy_target(layout, node)
+    return proxy + flannel_target(layout, node) if layout.network == "flannel" else proxy
+
+
+def network_waits(layout: Layout) -> list[dict[str, t.Any]]:
+    """kube-proxy has programmed its first rules; flannel has its lease."""
+    waits: list[dict[str, t.Any]] = [
+        {"what": "kube-proxy", "url": "http://127.0.0.1:10256/livez", "timeout": 60},
+        {"what": "kube-proxy", "unit": KUBE_PROXY_UNIT, "timeout": 30},
+    ]
+    if layout.network == "flannel":
+        waits.append({"what": "flannel's lease of a pod subnet", "path": FLANNEL_SUBNET, "timeout": 60})
+    return waits
+
+
+def kube_proxy_target(layout: Layout, node: Node) -> HostState:
+    """kube-proxy, its mode written explicitly; it uses the kubelet's rotating certificate."""
+    config = to_yaml(
+        merge(
+            {
+                "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+                "kind": "KubeProxyConfiguration",
+                "bindAddress": "0.0.0.0",  # noqa: S104  # where Services listen
+                "clientConnection": {"kubeconfig": paths.KUBELET_CONF},
+                "clusterCIDR": layout.pod_cidr,
+                "healthzBindAddress": "0.0.0.0:10256",
+                "hostnameOverride": node.node_name,
+                "metricsBindAddress": "127.0.0.1:10249",
+                "mode": "nftables",
+            },
+            layout.kube_proxy,
+        )
+    )
+    service = Service(
+        description="Kubernetes network proxy",
+        command=(paths.program("kube-proxy"), f"--config={KUBE_PROXY_CONFIG}"),
+        after=("network-online.target", "kubelet.service"),
+        inputs=(config, layout.versions["kubernetes"]),
+    )
+    return HostState(
+        files=(File(KUBE_PROXY_CONFIG, config), File(paths.unit(KUBE_PROXY_UNIT), service.text())),
+        units=(Unit(KUBE_PROXY_UNIT, service.digest),),
+    )
+
+
+def flannel_target(layout: Layout, node: Node) -> HostState:
+    """flanneld over VXLAN on the interface that has the node's address."""
+    config = json.dumps(
+        {
+            "Network": layout.pod_cidr,
+            "EnableNFTables": True,
+            "Backend": {"Type": "vxlan", "MTU": pod_mtu(layout, node) + VXLAN_OVERHEAD_BYTES},
+        },
+        indent=2,
+    )
+    service = Service(
+        description="flannel, the pod network between nodes",
+        command=(
+            paths.program("flannel", "flanneld"),
+            "--kube-subnet-mgr",
+            f"--kubeconfig-file={paths.KUBELET_CONF}",
+            f"--net-config-path={FLANNEL_CONFIG}",
+            f"--subnet-file={FLANNEL_SUBNET}",
+            f"--iface={node.address}",
+            "--ip-masq",
+        ),
+        after=("network-online.target", "kubelet.service"),
+        lines=(f"Environment=NODE_NAME={node.node_name}",),
+        inputs=(config, layout.versions["flannel"]),
+    )
+    return HostState(
+        directories=(Directory(f"{paths.ETC}/flannel"),),
+        files=(File(FLANNEL_CONFIG, config + "\n"), File(paths.unit(FLANNEL_UNIT), service.text())),
+        units=(Unit(FLANNEL_UNIT, service.digest),),
+    )
+
+
+def cni_target(layout: Layout, node: Node) -> HostState:
+    """The template from which containerd makes the node's CNI configuration once the kubelet knows the pod CIDR."""
+    if layout.network != "flannel":
+        return HostState()
+    conflist = {
+        "cniVersion": "1.0.0",
+        "name": layout.name,
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "cni0",
+                "mtu": pod_mtu(layout, node),
+                "isDefaultGateway": True,
+                "hairpinMode": True,
+                "ipMasq": False,
+                "ipam": {"type": "host-local", "ranges": [[{"subnet": "{{.PodCIDR}}"}]]},
+            },
+            {"type": "portmap", "capabilities": {"portMappings": True}, "backend": "nftables"},
+        ],
+    }
+    return HostState(files=(File(CNI_TEMPLATE, json.dumps(conflist, indent=2) + "\n"),))
+
+
+def pod_mtu(layout: Layout, node: Node) -> int:
+    """The user's pod MTU, or what the node's interface leaves after VXLAN's header."""
+    return layout.network_mtu or node.interface_mtu - VXLAN_OVERHEAD_BYTES
