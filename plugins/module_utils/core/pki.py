@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 import typing as t
 
 from .change import Change
@@ -20,6 +21,10 @@ from .x509 import CertificateFacts, Names
 
 RENEW_FRACTION = 1 / 3
 """A certificate is renewed when less than this part of its life is left."""
+NEAR_END = "near its end"
+
+_PLAIN_NAME = re.compile(r"^[A-Za-z0-9._:@/+-][A-Za-z0-9 ._:@/+-]{0,63}$")
+_DNS = re.compile(r"^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +36,11 @@ class Authority:
     key: str
     common_name: str = ""
     days: int = 3650
+
+    @property
+    def subject(self) -> str:
+        """The common name, by default the authority's own name."""
+        return self.common_name or self.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,10 +204,11 @@ class PkiSeen:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What ``Change.data`` holds: a verb and the item it is about."""
+    """What ``Change.data`` holds: a verb, the item it is about, and why (for a certificate to be issued)."""
 
     verb: str
     item: t.Any
+    reason: str = ""
 
 
 def shared_paths(item: Shared) -> tuple[str, ...]:
@@ -252,7 +263,7 @@ def plan_pki(want: PkiWant, seen: PkiSeen, *, now: int) -> list[Change]:
         if reason:
             before = "" if leaf.certificate not in seen.files else reason
             name = f"issue certificate {leaf.name}"
-            changes.append(Change(name, name, before=before, after=_describe(leaf), data=Step("issue", leaf)))
+            changes.append(Change(name, name, before=before, after=_describe(leaf), data=Step("issue", leaf, reason)))
             made |= {leaf.certificate, leaf.key}
         else:
             changes += _plan_attributes(leaf.key, leaf.owner, leaf.group, leaf.mode, seen)
@@ -341,6 +352,8 @@ def _certificate_problems(path: str, file: SeenFile, now: t.Optional[int]) -> li
     facts = file.certificate
     if facts is None or not facts.is_authority:
         return [Problem(path, "is not a CA certificate", "one in PEM with CA:TRUE", "restore it")]
+    if not facts.key_id:
+        return [Problem(path, "has no subject key identifier", "one, as RFC 5280 4.2.1.2 wants it", "replace the CA")]
     if now is not None and facts.not_after <= now:
         return [Problem(path, "has expired", "a CA certificate that is valid", "replace the CA")]
     return []
@@ -378,7 +391,7 @@ def _reissue_reason(
     if not _issued_by(facts, issuer.certificate):
         return "another authority"
     if facts.not_before > now or facts.not_after - now < (facts.not_after - facts.not_before) * want.renew_fraction:
-        return "not valid yet" if facts.not_before > now else "near its end"
+        return "not valid yet" if facts.not_before > now else NEAR_END
     described, wanted = _describe_facts(facts), _describe(leaf)
     return "" if described == wanted else described
 
@@ -448,6 +461,11 @@ def _contradictions(want: PkiWant) -> list[Problem]:
     owned += [path for item in want.shared for path in shared_paths(item)]
     problems += [Problem(path, "would be written twice", "paths that differ") for path in _repeated(owned)]
     known = {authority.name for authority in want.authorities}
+    problems += [
+        Problem(authority.name, f"subject {authority.common_name!r}", "letters, digits, spaces and . _ : @ / + -")
+        for authority in want.authorities
+        if authority.common_name and not _PLAIN_NAME.match(authority.common_name)
+    ]
     for leaf in want.certificates:
         if leaf.authority not in known:
             problems.append(
@@ -467,8 +485,17 @@ def _leaf_problems(leaf: Certificate) -> list[Problem]:
     unknown = sorted(set(leaf.usages) - {"server", "client"})
     if unknown:
         problems.append(Problem(leaf.name, f"unknown usage {', '.join(unknown)}", "server or client"))
-    if not leaf.common_name:
-        problems.append(Problem(leaf.name, "has no common name", "one"))
+    plain = "letters, digits, spaces and . _ : @ / + -"
+    problems += [
+        Problem(leaf.name, f"subject {name!r}", plain)
+        for name in (leaf.common_name, *leaf.organizations)
+        if not _PLAIN_NAME.match(name)
+    ]
+    problems += [
+        Problem(leaf.name, f"{name!r} is not a DNS name", "one of RFC 1123")
+        for name in leaf.dns
+        if not _DNS.match(name)
+    ]
     return problems
 
 
@@ -486,6 +513,8 @@ def _item(kind: t.Any, data: t.Any) -> t.Any:
         if value is not None
     }
     if "mode" in given:
+        if not re.match(r"^[0-7]{3,4}$", str(given["mode"])):
+            raise SlipwayError(Problem("mode", f"{given['mode']!r}", 'octal digits in quotes, such as "0600"'))
         given["mode"] = f"{int(str(given['mode']), 8):04o}"
     return kind(**given)
 
