@@ -1,0 +1,334 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The spec as the planner reads it: frozen dataclasses with every default filled in."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import typing as t
+
+from ....module_utils.core.problems import Problem
+from .texts import Endpoint, IPAddress, IPNetwork, Taint
+
+CONTROL_PLANE = "control_plane"
+WORKER = "worker"
+ETCD = "etcd"
+PHASES = ("host", "control_plane", "node", "addons")
+
+type Args = t.Mapping[str, tuple[str, ...]]
+"""Flags without dashes → their values, one flag each; an empty tuple leaves Slipway's own flag out."""
+
+
+class Setting(t.NamedTuple):
+    """One value and where it came from, for ``plan --explain``."""
+
+    key: str
+    value: t.Any
+    origin: str
+
+
+@dataclasses.dataclass(frozen=True)
+class HostInput:
+    """What the inventory says of one host: its groups, its ``slipway_*`` variables and ``ansible_host``.
+
+    ``origins`` may tell where a variable was written (variable → "group_vars/all.yml:3").
+    """
+
+    name: str
+    groups: frozenset[str]
+    variables: t.Mapping[str, t.Any]
+    origins: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Pod network. The CIDRs are tuples, because a dual-stack cluster has two."""
+
+    plugin: str
+    pod_cidrs: tuple[IPNetwork, ...]
+    service_cidrs: tuple[IPNetwork, ...]
+    node_prefix: int
+    mtu: int | None
+
+    @property
+    def pod_cidr(self) -> str:
+        """The pod CIDRs as flags take them: separated by commas."""
+        return ",".join(str(each) for each in self.pod_cidrs)
+
+    @property
+    def service_cidr(self) -> str:
+        """The Service CIDRs as flags take them: separated by commas."""
+        return ",".join(str(each) for each in self.service_cidrs)
+
+    @property
+    def api_address(self) -> str:
+        """The ClusterIP of the Service ``kubernetes``: the first address, by the API server's rule."""
+        return str(self.service_cidrs[0][1])
+
+    @property
+    def dns_address(self) -> str:
+        """The ClusterIP of the cluster's DNS: the tenth address, as everyone has it."""
+        return str(self.service_cidrs[0][10])
+
+    @property
+    def node_networks(self) -> int:
+        """For how many nodes the pod CIDR has networks."""
+        return int(2 ** (self.node_prefix - self.pod_cidrs[0].prefixlen))
+
+
+@dataclasses.dataclass(frozen=True)
+class Dns:
+    """Cluster DNS. No upstream means the host's own resolvers."""
+
+    domain: str
+    upstream: tuple[str, ...]
+    replicas: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """API audit log; without a policy of the user's, Slipway's own applies."""
+
+    enabled: bool
+    max_size_mib: int
+    max_backups: int
+    max_age_days: int
+    policy: tuple[t.Mapping[str, t.Any], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Encryption:
+    """Encryption at rest: which resources."""
+
+    enabled: bool
+    resources: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Etcd:
+    """etcd's tunables."""
+
+    quota_backend_bytes: int
+    heartbeat_ms: int
+    election_timeout_ms: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Proxy:
+    """The API proxy on every host's loopback."""
+
+    port: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PodSecurity:
+    """Pod Security defaults of namespaces without labels of their own."""
+
+    enforce: str
+    audit: str
+    warn: str
+    exempt_namespaces: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificates:
+    """Lifetimes in days, and when the timer renews."""
+
+    days: int
+    ca_days: int
+    renew_before_days: int
+    kubeconfig_days: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Registry:
+    """How containerd reaches one registry. The password is in ``ClusterSpec.registry_passwords``."""
+
+    host: str
+    mirrors: tuple[str, ...]
+    ca: str | None
+    skip_verify: bool
+    username: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Containerd:
+    """Container runtime."""
+
+    registries: tuple[Registry, ...]
+    restrict_oom_score_adj: bool
+    runtime_handlers: t.Mapping[str, t.Mapping[str, t.Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class HostSettings:
+    """What the host role may touch on a host."""
+
+    manage_kernel: bool
+    packages: bool
+    swap: str
+    sysctls: t.Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Groups:
+    """The inventory's names of the groups that give roles."""
+
+    control_plane: str
+    workers: str
+    etcd: str
+    ingress: str
+    registry: str
+    docker: str
+
+    def role(self, group: str) -> str | None:
+        """The role a group gives, if it is one of these."""
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) == group:
+                return WORKER if field.name == "workers" else field.name
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeProfile:
+    """Settings for the hosts of some groups."""
+
+    groups: tuple[str, ...]
+    labels: t.Mapping[str, str | None]
+    taints: tuple[Taint, ...]
+    kubelet: t.Mapping[str, t.Any]
+    runtime_handlers: t.Mapping[str, t.Mapping[str, t.Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeSpec:
+    """One host. ``node_name`` and ``addresses`` may need a probe: see ``with_probes``."""
+
+    name: str
+    roles: frozenset[str]
+    groups: frozenset[str]
+    node_name: str | None
+    addresses: tuple[IPAddress, ...]
+    labels: t.Mapping[str, str]
+    taints: tuple[Taint, ...]
+    kubelet: t.Mapping[str, t.Any]
+    runtime_handlers: t.Mapping[str, t.Mapping[str, t.Any]]
+    host: HostSettings
+    absent: bool
+    tasks: t.Mapping[str, tuple[str, ...]]
+    settings: tuple[Setting, ...]
+
+    @property
+    def address(self) -> str | None:
+        """The address other hosts use; None until a probe has told it."""
+        return str(self.addresses[0]) if self.addresses else None
+
+    @property
+    def control_plane(self) -> bool:
+        """Whether it runs the control plane."""
+        return CONTROL_PLANE in self.roles
+
+    @property
+    def worker(self) -> bool:
+        """Whether it takes users' pods."""
+        return WORKER in self.roles
+
+    @property
+    def etcd(self) -> bool:
+        """Whether it is an etcd member."""
+        return ETCD in self.roles
+
+    @property
+    def is_node(self) -> bool:
+        """Whether it runs a kubelet."""
+        return self.control_plane or self.worker
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusterSpec:
+    """Everything that is wanted of one cluster."""
+
+    name: str
+    kubernetes_version: str
+    versions: t.Mapping[str, str]
+    endpoint: Endpoint | None
+    bundle: str | None
+    mirror: str | None
+    kubeconfig: str | None
+    network: Network
+    dns: Dns
+    audit: Audit
+    encryption: Encryption
+    etcd: Etcd
+    proxy: Proxy
+    pod_security: PodSecurity
+    certificates: Certificates
+    containerd: Containerd
+    apiserver_port: int
+    apiserver_args: Args
+    controller_manager_args: Args
+    scheduler_args: Args
+    etcd_args: Args
+    apiserver_sans: tuple[str, ...]
+    authentication: tuple[t.Mapping[str, t.Any], ...]
+    kube_proxy: t.Mapping[str, t.Any]
+    groups: Groups
+    target: str | None
+    node_profiles: tuple[NodeProfile, ...]
+    ignore_preflight: frozenset[str]
+    lock_timeout: int
+    confirm: str | None
+    registry_passwords: t.Mapping[str, str] = dataclasses.field(repr=False)
+    nodes: t.Mapping[str, NodeSpec]
+    settings: tuple[Setting, ...]
+    warnings: tuple[Problem, ...]
+
+    @property
+    def present(self) -> tuple[NodeSpec, ...]:
+        """The hosts that are to be in the cluster, by name: the order in the inventory means nothing."""
+        return tuple(self.nodes[name] for name in sorted(self.nodes) if not self.nodes[name].absent)
+
+    @property
+    def control_plane(self) -> tuple[NodeSpec, ...]:
+        """The control-plane hosts."""
+        return tuple(node for node in self.present if node.control_plane)
+
+    @property
+    def workers(self) -> tuple[NodeSpec, ...]:
+        """The hosts that take users' pods and run no control plane."""
+        return tuple(node for node in self.present if node.worker and not node.control_plane)
+
+    @property
+    def etcd_members(self) -> tuple[NodeSpec, ...]:
+        """The etcd hosts."""
+        return tuple(node for node in self.present if node.etcd)
+
+    def to_data(self) -> dict[str, t.Any]:
+        """The spec as JSON data without secrets and without what belongs to a single run."""
+        run = {"registry_passwords", "settings", "warnings", "ignore_preflight", "lock_timeout", "confirm", "nodes"}
+        data = {f.name: _data(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in run}
+        nodes = {name: _data(self.nodes[name]) for name in sorted(self.nodes)}
+        for node in nodes.values():
+            node.pop("settings")
+        return {**data, "nodes": nodes}
+
+    def digest(self) -> str:
+        """SHA-256 over ``to_data()``, for the record of a run."""
+        return hashlib.sha256(json.dumps(self.to_data(), sort_keys=True).encode()).hexdigest()
+
+
+def _data(value: t.Any) -> t.Any:
+    """JSON data of a typed value; sets are sorted, addresses, networks, taints and endpoints become their text."""
+    if isinstance(value, (Taint, Endpoint)):
+        return str(value)
+    if dataclasses.is_dataclass(value):
+        return {field.name: _data(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, t.Mapping):
+        return {str(key): _data(item) for key, item in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, (tuple, list)):
+        return [_data(item) for item in value]
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

@@ -1,0 +1,348 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules between values: each is a small function over a draft of the spec, and one table says when it applies."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import typing as t
+
+from ..findings import Finding, names
+from .kinds import nearest, shown
+from .model import WORKER, ClusterSpec, NodeProfile
+
+_SERVICE_PREFIXES = range(12, 29)
+_FIXED_PORTS = {2379: "etcd", 2380: "etcd", 10249: "kube-proxy", 10250: "kubelet", 10256: "kube-proxy"} | {
+    10257: "kube-controller-manager",
+    10259: "kube-scheduler",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Draft:
+    """A spec that may be wrong: variables in ``faulty`` are at their defaults. ``groups`` are all of the inventory."""
+
+    spec: ClusterSpec
+    faulty: frozenset[str]
+    groups: frozenset[str]
+
+
+type Rule = t.Callable[[Draft], t.Iterator[Finding]]
+
+
+def judge(draft: Draft) -> list[Finding]:
+    """What all rules say whose variables are sound."""
+    return [finding for rule, needs in RULES if not needs & draft.faulty for finding in rule(draft)]
+
+
+def _control_plane(draft: Draft) -> t.Iterator[Finding]:
+    if not draft.spec.control_plane:
+        group = draft.spec.groups.control_plane
+        hint = nearest(group, draft.groups - {draft.spec.groups.workers})
+        yield Finding(
+            "there is no control-plane host",
+            "at least one",
+            f"put a host into the group {group}" + (f"; {hint}" if hint else ""),
+        )
+
+
+def _etcd_members(draft: Draft) -> t.Iterator[Finding]:
+    count = len(draft.spec.etcd_members)
+    if count and count % 2 == 0:
+        yield Finding(
+            f"{count} etcd members survive the loss of {(count - 1) // 2}, no more than {count - 1} do",
+            "an odd number",
+            "add or take away one",
+            subject=draft.spec.groups.etcd,
+            warning=True,
+        )
+
+
+def _workers(draft: Draft) -> t.Iterator[Finding]:
+    if draft.spec.control_plane and not any(node.worker for node in draft.spec.present):
+        yield Finding(
+            "there is no worker: users' pods run on the control-plane hosts",
+            remedy=f"put hosts into the group {draft.spec.groups.workers} if that is not meant",
+            subject=draft.spec.groups.workers,
+            warning=True,
+        )
+
+
+def _nodes_with_roles(draft: Draft) -> t.Iterator[Finding]:
+    for node in draft.spec.present:
+        if "ingress" in node.roles and not node.is_node:
+            groups = draft.spec.groups
+            yield Finding(
+                f"in the group {groups.ingress}, but no node",
+                f"also in {groups.workers} or {groups.control_plane}",
+                host=node.name,
+            )
+
+
+def _known_groups(draft: Draft) -> t.Iterator[Finding]:
+    known = {getattr(draft.spec.groups, field.name) for field in dataclasses.fields(draft.spec.groups)}
+    for group in sorted(draft.groups - known):
+        hint = nearest(group, known) if group.startswith("slipway_") and not group.startswith("slipway__") else ""
+        if hint and group != draft.spec.target:
+            yield Finding(
+                "gives no role", f"one of {', '.join(sorted(known))}", hint, subject=f"group {group}", warning=True
+            )
+
+
+def _cidr_overlap(draft: Draft) -> t.Iterator[Finding]:
+    network = draft.spec.network
+    for pods, services in itertools.product(network.pod_cidrs, network.service_cidrs):
+        if pods.overlaps(services):
+            yield Finding(
+                f"pod_cidr {pods} and service_cidr {services} overlap",
+                "networks without a common address",
+                "choose another for one of them",
+                subject="slipway_network",
+            )
+    for node in draft.spec.present:
+        yield from address_in_cidrs(draft.spec, node.name, node.addresses)
+
+
+def address_in_cidrs(spec: ClusterSpec, host: str, addresses: t.Iterable[t.Any]) -> t.Iterator[Finding]:
+    """A node's address that pods or Services could also get."""
+    both = (("pod_cidr", spec.network.pod_cidrs), ("service_cidr", spec.network.service_cidrs))
+    for address, (name, networks) in itertools.product(addresses, both):
+        for network in networks:
+            if address in network:
+                yield Finding(
+                    f"the host's address {address} is inside {name} {network}",
+                    "node addresses outside pod_cidr and service_cidr",
+                    f"choose another {name}",
+                    host,
+                    "slipway_network",
+                )
+
+
+def _cidr_sizes(draft: Draft) -> t.Iterator[Finding]:
+    network, subject = draft.spec.network, "slipway_network"
+    for services in network.service_cidrs:
+        if services.prefixlen not in _SERVICE_PREFIXES:
+            yield Finding(
+                f"service_cidr {services} has a prefix of /{services.prefixlen}",
+                "/12 to /28: kube-apiserver takes no larger one, and the DNS address is the tenth",
+                subject=subject,
+            )
+    pods = network.pod_cidrs[0]
+    if not pods.prefixlen <= network.node_prefix <= pods.prefixlen + 16:
+        yield Finding(
+            f"node_prefix {network.node_prefix} does not divide pod_cidr {pods}",
+            f"{pods.prefixlen} to {min(28, pods.prefixlen + 16)} for this pod_cidr",
+            subject=subject,
+        )
+        return
+    count = sum(node.is_node for node in draft.spec.present)
+    if count > network.node_networks:
+        yield Finding(
+            f"pod_cidr {pods} in /{network.node_prefix} parts ends at {network.node_networks} nodes, there are {count}",
+            "a part for every node",
+            "choose a larger pod_cidr or a longer node_prefix; neither can change once the cluster stands",
+            subject=subject,
+        )
+
+
+def _max_pods(draft: Draft) -> t.Iterator[Finding]:
+    room = 2 ** (32 - draft.spec.network.node_prefix) - 3
+    for node in draft.spec.present:
+        wanted = node.kubelet.get("maxPods", 110)
+        if node.is_node and isinstance(wanted, int) and wanted > room:
+            yield Finding(
+                f"{wanted} pods may run on a node whose /{draft.spec.network.node_prefix} has {room} addresses",
+                "an address for every pod",
+                "lower slipway_kubelet.maxPods or slipway_network.node_prefix",
+                node.name,
+                "slipway_network.node_prefix",
+                warning=True,
+            )
+
+
+def _duplicates(draft: Draft) -> t.Iterator[Finding]:
+    yield from duplicates(draft.spec)
+
+
+def duplicates(spec: ClusterSpec) -> t.Iterator[Finding]:
+    """Two hosts with one address or one Node name."""
+    yield from _shared("slipway_node_address", "address", ((node.name, node.address) for node in spec.present))
+    nodes = (node for node in spec.present if node.is_node)
+    yield from _shared("slipway_node_name", "Node name", ((node.name, node.node_name) for node in nodes))
+
+
+def _shared(variable: str, what: str, values: t.Iterable[tuple[str, str | None]]) -> t.Iterator[Finding]:
+    hosts: dict[str, list[str]] = collections.defaultdict(list)
+    for host, value in values:
+        if value is not None:
+            hosts[value].append(host)
+    for value, found in hosts.items():
+        if len(found) > 1:
+            yield Finding(
+                f"{names(found)} have the same {what} {value}",
+                f"a {what} of its own for every host",
+                f"set {variable}",
+                subject=variable,
+            )
+
+
+def _ports(draft: Draft) -> t.Iterator[Finding]:
+    spec = draft.spec
+    taken = {**_FIXED_PORTS, spec.apiserver_port: "kube-apiserver"}
+    if spec.apiserver_port in _FIXED_PORTS:
+        yield _port("slipway_apiserver_port", spec.apiserver_port, _FIXED_PORTS[spec.apiserver_port])
+    if spec.proxy.port in taken:
+        yield _port("slipway_proxy.port", spec.proxy.port, taken[spec.proxy.port])
+
+
+def _port(subject: str, port: int, owner: str) -> Finding:
+    return Finding(f"{port} is the port of {owner}", "a port of its own", "choose another", subject=subject)
+
+
+def _etcd_timing(draft: Draft) -> t.Iterator[Finding]:
+    etcd = draft.spec.etcd
+    if etcd.election_timeout_ms < 5 * etcd.heartbeat_ms:
+        yield Finding(
+            f"election_timeout_ms {etcd.election_timeout_ms} with heartbeat_ms {etcd.heartbeat_ms}",
+            "an election timeout of at least five heartbeats",
+            f"set it to {10 * etcd.heartbeat_ms}",
+            subject="slipway_etcd",
+        )
+
+
+def _lifetimes(draft: Draft) -> t.Iterator[Finding]:
+    lifetimes = draft.spec.certificates
+    if lifetimes.renew_before_days >= lifetimes.days:
+        yield Finding(
+            f"renew_before_days {lifetimes.renew_before_days} with days {lifetimes.days}",
+            "renewal before the end and not at once",
+            f"set renew_before_days to {max(1, lifetimes.days // 3)}",
+            subject="slipway_certificates",
+        )
+    if lifetimes.days > lifetimes.ca_days:
+        yield Finding(
+            f"days {lifetimes.days} with ca_days {lifetimes.ca_days}",
+            "certificates that end before their CA",
+            subject="slipway_certificates",
+        )
+
+
+def _registries(draft: Draft) -> t.Iterator[Finding]:
+    registries = draft.spec.containerd.registries
+    subject = "slipway_containerd.registries"
+    for host, count in collections.Counter(each.host for each in registries).items():
+        if count > 1:
+            yield Finding(f"{host} stands there {count} times", "each registry once", subject=subject)
+    for each in registries:
+        if each.ca and each.skip_verify:
+            yield Finding(f"{each.host} has both ca and skip_verify", "one of them", subject=subject)
+
+
+def _registry_passwords(draft: Draft) -> t.Iterator[Finding]:
+    users = {each.host for each in draft.spec.containerd.registries if each.username}
+    passwords = set(draft.spec.registry_passwords)
+    for host in sorted(users - passwords):
+        yield Finding(
+            f"{host} has a username and no password",
+            "both",
+            f"put the password of {host} into slipway_secret_registry_passwords",
+            subject="slipway_containerd.registries",
+        )
+    for host in sorted(passwords - users):
+        yield Finding(
+            f"a password for {host}, which has no username",
+            "a registry of slipway_containerd.registries with a username",
+            nearest(host, users),
+            subject="slipway_secret_registry_passwords",
+        )
+
+
+def _kube_proxy_mode(draft: Draft) -> t.Iterator[Finding]:
+    mode = draft.spec.kube_proxy.get("mode", "nftables")
+    if mode not in {"nftables", "iptables"}:
+        yield Finding(
+            shown(mode),
+            "nftables or iptables",
+            "ipvs is leaving Kubernetes; nftables scales as well" if mode == "ipvs" else "",
+            subject="slipway_kube_proxy.mode",
+        )
+
+
+def _swap(draft: Draft) -> t.Iterator[Finding]:
+    for node in draft.spec.present:
+        if node.is_node and node.host.swap == "keep" and node.kubelet.get("failSwapOn", True) is not False:
+            yield Finding(
+                "keep, while the kubelet refuses to start with swap",
+                "slipway_kubelet.failSwapOn: false with it",
+                host=node.name,
+                subject="slipway_host.swap",
+            )
+
+
+def _sources(draft: Draft) -> t.Iterator[Finding]:
+    if draft.spec.bundle and draft.spec.mirror:
+        yield Finding(
+            "has no effect: everything comes from slipway_bundle",
+            remedy="leave one of them out",
+            subject="slipway_mirror",
+            warning=True,
+        )
+
+
+def _profile_groups(draft: Draft) -> t.Iterator[Finding]:
+    for index, profile in enumerate(draft.spec.node_profiles):
+        for group in profile.groups:
+            if not _anyone_in(group, draft):
+                yield Finding(
+                    f"no host of the cluster is in the group {shown(group)}",
+                    remedy=nearest(group, draft.groups),
+                    subject=f"slipway_node_profiles[{index}].groups",
+                    warning=True,
+                )
+        yield from _useless_profile(index, profile)
+
+
+def _anyone_in(group: str, draft: Draft) -> bool:
+    return any(group in node.groups for node in draft.spec.nodes.values())
+
+
+def _useless_profile(index: int, profile: NodeProfile) -> t.Iterator[Finding]:
+    if not profile.groups:
+        yield Finding("is empty", "at least one group", subject=f"slipway_node_profiles[{index}].groups")
+
+
+def _node_networks(draft: Draft) -> t.Iterator[Finding]:
+    for node in draft.spec.present:
+        if WORKER in node.roles and node.etcd and not node.control_plane:
+            yield Finding(
+                "is an etcd member and takes users' pods, which compete for its disk",
+                remedy=f"take it out of {draft.spec.groups.etcd} or {draft.spec.groups.workers}",
+                host=node.name,
+                warning=True,
+            )
+
+
+RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
+    (_control_plane, frozenset({"slipway_groups", "slipway_node_absent"})),
+    (_etcd_members, frozenset({"slipway_groups", "slipway_node_absent"})),
+    (_workers, frozenset({"slipway_groups", "slipway_node_absent"})),
+    (_nodes_with_roles, frozenset({"slipway_groups", "slipway_node_absent"})),
+    (_known_groups, frozenset({"slipway_groups", "slipway_target"})),
+    (_cidr_overlap, frozenset({"slipway_network", "slipway_node_address"})),
+    (_cidr_sizes, frozenset({"slipway_network", "slipway_groups", "slipway_node_absent"})),
+    (_max_pods, frozenset({"slipway_network", "slipway_kubelet", "slipway_node_profiles"})),
+    (_duplicates, frozenset({"slipway_node_address", "slipway_node_name"})),
+    (_ports, frozenset({"slipway_apiserver_port", "slipway_proxy"})),
+    (_etcd_timing, frozenset({"slipway_etcd"})),
+    (_lifetimes, frozenset({"slipway_certificates"})),
+    (_registries, frozenset({"slipway_containerd"})),
+    (_registry_passwords, frozenset({"slipway_containerd", "slipway_secret_registry_passwords"})),
+    (_kube_proxy_mode, frozenset({"slipway_kube_proxy"})),
+    (_swap, frozenset({"slipway_host", "slipway_kubelet", "slipway_node_profiles"})),
+    (_sources, frozenset({"slipway_bundle", "slipway_mirror"})),
+    (_profile_groups, frozenset({"slipway_node_profiles"})),
+    (_node_networks, frozenset({"slipway_groups"})),
+)
+"""Every rule with the variables that must be sound for it to say anything."""
