@@ -1,0 +1,421 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sets of Kubernetes objects: what is wanted, what the API holds, and the steps in between.
+
+A set has a name, and an inventory of its own in the cluster, the ConfigMap ``kube-system/slipway-manifests-NAME``: it
+lists each object before that is made, so that what is no longer wanted is found and deleted, also after a run that was
+killed. Only what carries the set's label is ever deleted. What differs is not guessed here: the API server's own
+dry-run of the server-side apply is compared with what it holds now.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+import typing as t
+
+from .change import Change
+from .problems import Problem, SlipwayError
+
+KubernetesObject = dict[str, t.Any]
+Key = tuple[str, str, str, str]
+
+FIELD_MANAGER = "slipway"
+INVENTORY_NAMESPACE = "kube-system"
+INVENTORY_PREFIX = "slipway-manifests-"
+SET_LABEL = "slipway.cluster/set"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+INVENTORY_LABEL = "slipway.cluster/inventory"
+
+# What must be there before what: namespaces and APIs, then what workloads read and run as, then what runs.
+_FOUNDATIONS = ("Namespace", "CustomResourceDefinition")
+_WORKLOADS = ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Pod", "Job", "CronJob")
+_HOOKS = ("APIService", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
+
+# Set by the API server on each write, or by controllers: never a difference between wanted and held.
+_VOLATILE_METADATA = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
+_NO_MATCH = re.compile(r'no matches for kind "([^"]+)" in version "([^"]+)"')
+_SILENCE = (
+    "connection refused",
+    "was refused - did you specify the right host or port",
+    "no route to host",
+    "no such host",
+    "i/o timeout",
+    "network is unreachable",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectRef:
+    """Which object is meant. Two versions of one API group name the same object."""
+
+    api_version: str
+    kind: str
+    name: str
+    namespace: str = ""
+
+    @property
+    def key(self) -> Key:
+        """Group, kind, namespace and name."""
+        return (self.api_version.rpartition("/")[0], self.kind, self.namespace, self.name)
+
+    def text(self) -> str:
+        """The object as a person names it: ``Deployment kube-system/coredns``."""
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+    def to_object(self) -> KubernetesObject:
+        """The smallest object that names this one, as ``kubectl get -f`` and ``delete -f`` want it."""
+        metadata = {"name": self.name, **({"namespace": self.namespace} if self.namespace else {})}
+        return {"apiVersion": self.api_version, "kind": self.kind, "metadata": metadata}
+
+
+@dataclasses.dataclass(frozen=True)
+class ManifestSet:
+    """The objects one owner wants, in the order they are made. With ``absent`` none of the set shall remain."""
+
+    name: str
+    objects: tuple[KubernetesObject, ...] = ()
+    prune: bool = True
+    absent: bool = False
+
+    @property
+    def wanted(self) -> tuple[KubernetesObject, ...]:
+        """The objects that shall be there."""
+        return () if self.absent else self.objects
+
+    @property
+    def digest(self) -> str:
+        """A hash of what is wanted, as the inventory records it."""
+        text = json.dumps(self.wanted, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Inventory:
+    """What the cluster remembers of a set: its objects, and the hash of the last set that was applied to the end."""
+
+    refs: tuple[ObjectRef, ...] = ()
+    digest: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class SetSeen:
+    """What the API holds; all empty where none answers.
+
+    ``live`` are the objects found of those wanted and remembered, ``predicted`` is the dry-run's answer for each wanted
+    one that lives, ``inventory`` is None where there is none.
+    """
+
+    live: t.Mapping[Key, KubernetesObject] = dataclasses.field(default_factory=dict)
+    predicted: t.Mapping[Key, KubernetesObject] = dataclasses.field(default_factory=dict)
+    inventory: t.Optional[Inventory] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SetStep:
+    """One call to the API: objects to ``apply`` or to ``delete``.
+
+    ``before`` and ``after`` are the inventory to write before and after it: None for none, one without objects means
+    that the inventory goes too.
+    """
+
+    apply: tuple[KubernetesObject, ...] = ()
+    delete: tuple[ObjectRef, ...] = ()
+    before: t.Optional[Inventory] = None
+    after: t.Optional[Inventory] = None
+
+
+def ref_of(item: t.Mapping[str, t.Any]) -> ObjectRef:
+    """The object's reference."""
+    metadata = item.get("metadata") or {}
+    return ObjectRef(item["apiVersion"], item["kind"], metadata["name"], metadata.get("namespace") or "")
+
+
+def parse_set(
+    *, name: str, objects: t.Sequence[t.Mapping[str, t.Any]], prune: bool = True, absent: bool = False
+) -> ManifestSet:
+    """The module's parameters as typed data: lists opened, labels of the set added, sorted in order of creation.
+
+    SlipwayError names everything that is off.
+    """
+    problems: list[Problem] = []
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", name):
+        problems.append(Problem("name", f"{name!r}", "at most 40 of a-z, 0-9 and -, the name of one set of objects"))
+    flat = list(_flatten(objects))
+    for position, item in enumerate(flat):
+        problems.extend(_object_problems(item, position))
+    if problems:
+        raise SlipwayError(problems)
+    keys = [ref_of(item).key for item in flat]
+    twice = [Problem(ref_of(item).text(), "is listed twice") for i, item in enumerate(flat) if keys[i] in keys[:i]]
+    if twice:
+        raise SlipwayError(twice)
+    ordered = creation_order([_labelled(item, name) for item in flat])
+    return ManifestSet(name, tuple(ordered), prune, absent)
+
+
+def creation_order(objects: t.Sequence[KubernetesObject]) -> list[KubernetesObject]:
+    """Foundations, settings, workloads, hooks; within each as given."""
+    return sorted(objects, key=_stage)
+
+
+def plan_manifests(want: ManifestSet, seen: SetSeen) -> list[Change]:
+    """The steps from what the API holds to what is wanted; ``data`` of each is its SetStep.
+
+    Neighbours of one stage that get the same treatment are one step, because each call to kubectl costs as much for
+    one object as for ten.
+    """
+    changes = [*_apply_changes(want, seen), *_delete_changes(want, seen)]
+    return _with_inventory(want, seen, changes)
+
+
+def inventory_ref(name: str) -> ObjectRef:
+    """Where the set's inventory lies."""
+    return ObjectRef("v1", "ConfigMap", INVENTORY_PREFIX + name, INVENTORY_NAMESPACE)
+
+
+def inventory_object(name: str, inventory: Inventory) -> KubernetesObject:
+    """The inventory as an object of the API."""
+    item = inventory_ref(name).to_object()
+    item["metadata"]["labels"] = {MANAGED_BY_LABEL: FIELD_MANAGER, INVENTORY_LABEL: "true"}
+    objects = [dataclasses.asdict(ref) for ref in sorted(inventory.refs, key=lambda ref: ref.key)]
+    item["data"] = {"objects": json.dumps(objects, indent=1), "hash": inventory.digest}
+    return item
+
+
+def parse_inventory(item: t.Optional[t.Mapping[str, t.Any]]) -> t.Optional[Inventory]:
+    """The inventory from its object; None where there is none or a person broke it."""
+    data = (item or {}).get("data") or {}
+    try:
+        refs = tuple(ObjectRef(**ref) for ref in json.loads(data["objects"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return Inventory(tuple(sorted(refs, key=lambda ref: ref.key)), data.get("hash", ""))
+
+
+def index(items: t.Iterable[KubernetesObject]) -> dict[Key, KubernetesObject]:
+    """Objects by key."""
+    return {ref_of(item).key: item for item in items}
+
+
+def lookup(found: t.Mapping[Key, KubernetesObject], ref: ObjectRef) -> t.Optional[KubernetesObject]:
+    """The object meant; one that names no namespace may stand in ``default``."""
+    group, kind, namespace, name = ref.key
+    return found.get(ref.key) or (None if namespace else found.get((group, kind, "default", name)))
+
+
+def comparable(item: t.Mapping[str, t.Any]) -> KubernetesObject:
+    """The object without what the API server and controllers write into it."""
+    kept = {key: copy.deepcopy(value) for key, value in item.items() if key != "status"}
+    metadata = {key: value for key, value in kept.get("metadata", {}).items() if key not in _VOLATILE_METADATA}
+    annotations = dict(metadata.get("annotations") or {})
+    annotations.pop("deployment.kubernetes.io/revision", None)
+    metadata["annotations"] = annotations
+    kept["metadata"] = {key: value for key, value in metadata.items() if value not in ({}, None)}
+    return kept
+
+
+def shown(item: t.Optional[t.Mapping[str, t.Any]], other: t.Optional[t.Mapping[str, t.Any]] = None) -> str:
+    """The object as text for a diff, values of a Secret masked so that only the fact of a difference is seen.
+
+    ``other`` is the other side of the diff.
+    """
+    if item is None:
+        return ""
+    kept = comparable(item)
+    if item.get("kind") == "Secret":
+        mask = "***" if other is None or _secrets(item) == _secrets(other) else "*** (differs)"
+        for field in ("data", "stringData"):
+            if kept.get(field):
+                kept[field] = dict.fromkeys(kept[field], mask)
+    return json.dumps(kept, indent=2, sort_keys=True) + "\n"
+
+
+def unknown_kinds(stderr: str) -> frozenset[tuple[str, str]]:
+    """The (apiVersion, kind) pairs the API does not know, from kubectl's words."""
+    return frozenset((version, kind) for kind, version in _NO_MATCH.findall(stderr))
+
+
+def is_silent(stderr: str) -> bool:
+    """Whether kubectl says that nothing answers, as opposed to an API that refuses."""
+    return any(sign in stderr for sign in _SILENCE)
+
+
+def unsettled(item: t.Mapping[str, t.Any]) -> t.Optional[str]:
+    """Why the workload or API is not there in full yet; None if it is, or if it is nothing one waits for."""
+    judge = {
+        "Deployment": _replicas_lack,
+        "StatefulSet": _replicas_lack,
+        "DaemonSet": _daemon_set_lacks,
+        "CustomResourceDefinition": _definition_lacks,
+    }.get(item["kind"])
+    if judge is None:
+        return None
+    status = item.get("status") or {}
+    seen_generation, generation = status.get("observedGeneration", 0), item["metadata"].get("generation", 0)
+    if item["kind"] in _WORKLOADS and seen_generation < generation:
+        return "its controller has not seen the last change yet"
+    return judge(item, status)
+
+
+def _replicas_lack(item: t.Mapping[str, t.Any], status: t.Mapping[str, t.Any]) -> t.Optional[str]:
+    wanted = item["spec"].get("replicas", 1)
+    counts = {name: status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")}
+    if all(count == wanted for count in counts.values()):
+        return None
+    return f"{counts['updatedReplicas']} updated and {counts['availableReplicas']} available of {wanted} replicas"
+
+
+def _daemon_set_lacks(_item: t.Mapping[str, t.Any], status: t.Mapping[str, t.Any]) -> t.Optional[str]:
+    wanted = status.get("desiredNumberScheduled", 0)
+    updated, available = status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)
+    if updated == wanted and available == wanted:
+        return None
+    return f"{updated} updated and {available} available on {wanted} nodes"
+
+
+def _definition_lacks(_item: t.Mapping[str, t.Any], status: t.Mapping[str, t.Any]) -> t.Optional[str]:
+    conditions = {each["type"]: each["status"] for each in status.get("conditions") or ()}
+    return None if conditions.get("Established") == "True" else "is not established yet"
+
+
+def _flatten(objects: t.Iterable[t.Mapping[str, t.Any]]) -> t.Iterator[t.Mapping[str, t.Any]]:
+    for item in objects:
+        if str(item.get("kind", "")).endswith("List") and isinstance(item.get("items"), list):
+            yield from _flatten(item["items"])
+        else:
+            yield item
+
+
+def _object_problems(item: t.Mapping[str, t.Any], position: int) -> t.Iterator[Problem]:
+    where = f"objects[{position}]"
+    missing = [field for field in ("apiVersion", "kind") if not isinstance(item.get(field), str)]
+    metadata = item.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        missing.append("metadata.name")
+    if missing:
+        yield Problem(where, f"{item.get('kind', 'an object')} without {', '.join(missing)}", "a complete object")
+
+
+def _labelled(item: t.Mapping[str, t.Any], name: str) -> KubernetesObject:
+    marked: KubernetesObject = copy.deepcopy(dict(item))
+    labels = marked["metadata"].get("labels") or {}
+    marked["metadata"]["labels"] = {MANAGED_BY_LABEL: FIELD_MANAGER, **labels, SET_LABEL: name}
+    marked.pop("status", None)
+    return marked
+
+
+def _stage(item: t.Mapping[str, t.Any]) -> int:
+    kind = item["kind"]
+    if kind in _FOUNDATIONS:
+        return 0
+    if kind in _HOOKS:
+        return 3
+    return 2 if kind in _WORKLOADS else 1
+
+
+def _apply_changes(want: ManifestSet, seen: SetSeen) -> list[Change]:
+    steps = []
+    for item in want.wanted:
+        live = lookup(seen.live, ref_of(item))
+        predicted = lookup(seen.predicted, ref_of(item))
+        if live is None:
+            steps.append(("create", item, "", shown(item)))
+        elif predicted is None or comparable(live) != comparable(predicted):
+            after = predicted or item
+            steps.append(("update", item, shown(live, after), shown(after, live)))
+    changes = []
+    for (verb, _stage_of), group in itertools.groupby(steps, key=lambda step: (step[0], _stage(step[1]))):
+        members = list(group)
+        changes.append(
+            Change(
+                _name(verb, [ref_of(item) for _verb, item, _before, _after in members]),
+                before="".join(before for _verb, _item, before, _after in members),
+                after="".join(after for _verb, _item, _before, after in members),
+                data=SetStep(apply=tuple(item for _verb, item, _before, _after in members)),
+            )
+        )
+    return changes
+
+
+def _delete_changes(want: ManifestSet, seen: SetSeen) -> list[Change]:
+    """Deletion of what the inventory lists, lives, carries our label and is not wanted; the last made goes first."""
+    doomed = [
+        item for ref in _unwanted(want, seen) for item in [lookup(seen.live, ref)] if item and _is_ours(want, item)
+    ]
+    changes = []
+    for _stage_of, group in itertools.groupby(reversed(creation_order(doomed)), key=_stage):
+        members = list(group)
+        refs = [ref_of(item) for item in members]
+        changes.append(
+            Change(
+                _name("delete", refs),
+                before="".join(shown(item) for item in members),
+                data=SetStep(delete=tuple(refs)),
+            )
+        )
+    return changes
+
+
+def _unwanted(want: ManifestSet, seen: SetSeen) -> list[ObjectRef]:
+    if seen.inventory is None or not (want.prune or want.absent):
+        return []
+    wanted = {ref_of(item).key for item in want.wanted}
+    return [ref for ref in seen.inventory.refs if ref.key not in wanted]
+
+
+def _is_ours(want: ManifestSet, item: t.Mapping[str, t.Any]) -> bool:
+    return (item["metadata"].get("labels") or {}).get(SET_LABEL) == want.name
+
+
+def _with_inventory(want: ManifestSet, seen: SetSeen, changes: list[Change]) -> list[Change]:
+    """Give each step the inventory to write before and after it; the inventory alone is a step too."""
+    target = _target_inventory(want, seen)
+    if not changes:
+        if target == (seen.inventory or Inventory()):
+            return []
+        return [Change(f"record what belongs to manifests {want.name}", data=SetStep(after=target))]
+    held = seen.inventory or Inventory()
+    steps = []
+    for position, change in enumerate(changes):
+        step: SetStep = change.data
+        before = _grown(held, step.apply)
+        after = target if position == len(changes) - 1 else _shrunk(before, step.delete)
+        step = dataclasses.replace(
+            step, before=None if before == held else before, after=None if after == before else after
+        )
+        steps.append(dataclasses.replace(change, data=step))
+        held = after
+    return steps
+
+
+def _target_inventory(want: ManifestSet, seen: SetSeen) -> Inventory:
+    """What shall be remembered at the end; without ``prune`` also what was remembered before."""
+    kept: tuple[ObjectRef, ...] = ()
+    if seen.inventory is not None and not (want.prune or want.absent):
+        kept = seen.inventory.refs
+    refs = _grown(Inventory(kept), want.wanted).refs
+    return Inventory(refs, want.digest) if refs else Inventory()
+
+
+def _grown(inventory: Inventory, items: t.Iterable[KubernetesObject]) -> Inventory:
+    refs = {ref.key: ref for ref in inventory.refs}
+    refs.update({ref_of(item).key: ref_of(item) for item in items})
+    return Inventory(tuple(sorted(refs.values(), key=lambda ref: ref.key)), inventory.digest)
+
+
+def _shrunk(inventory: Inventory, refs: t.Iterable[ObjectRef]) -> Inventory:
+    gone = {ref.key for ref in refs}
+    return Inventory(tuple(ref for ref in inventory.refs if ref.key not in gone), inventory.digest)
+
+
+def _secrets(item: t.Mapping[str, t.Any]) -> tuple[t.Any, t.Any]:
+    return (item.get("data"), item.get("stringData"))
+
+
+def _name(verb: str, refs: t.Sequence[ObjectRef]) -> str:
+    return f"{verb} {', '.join(ref.text() for ref in refs)}"

@@ -1,0 +1,154 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""kubectl on a control-plane host: the one way our modules talk to the API."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ..core.manifests import (
+    FIELD_MANAGER,
+    Key,
+    KubernetesObject,
+    ObjectRef,
+    index,
+    is_silent,
+    ref_of,
+    unknown_kinds,
+)
+from ..core.problems import Problem, SlipwayError
+from .machine import Machine, Output
+
+KUBECTL = "/opt/slipway/kubectl/current/kubectl"
+KUBECONFIG = "/etc/kubernetes/admin.conf"
+ARGUMENTS: dict[str, t.Any] = {
+    "kubectl": {"type": "path", "default": KUBECTL},
+    "kubeconfig": {"type": "path", "default": KUBECONFIG},
+}
+
+# Discovery is remembered in memory, not in root's home.
+_CACHE = "/run/slipway/kubectl"
+
+
+class Kubectl:
+    """One kubectl with one kubeconfig. Each call costs 0.1 to 0.2 s whatever it does, so callers make few."""
+
+    def __init__(self, machine: Machine, kubectl: str = KUBECTL, kubeconfig: str = KUBECONFIG) -> None:
+        self._machine = machine
+        self._kubectl = kubectl
+        self._kubeconfig = kubeconfig
+
+    def is_installed(self) -> bool:
+        """Whether there are a kubectl and a kubeconfig at all."""
+        return self._machine.exists(self._kubectl) and self._machine.exists(self._kubeconfig)
+
+    def run(
+        self, arguments: t.Sequence[str], *, stdin: t.Optional[str] = None, check: bool = True, timeout: float = 60
+    ) -> Output:
+        """Run kubectl; with ``check`` a failure raises SlipwayError in kubectl's words."""
+        output = self._machine.run(
+            [self._kubectl, *arguments],
+            stdin=stdin,
+            check=False,
+            timeout=timeout,
+            env={"KUBECONFIG": self._kubeconfig, "KUBECACHEDIR": _CACHE},
+        )
+        if check and output.rc != 0:
+            raise failure(arguments, output)
+        return output
+
+    def json(self, arguments: t.Sequence[str], *, stdin: t.Optional[str] = None, timeout: float = 60) -> t.Any:
+        """What kubectl answers as JSON; None where it answers nothing."""
+        text = self.run([*arguments, "--output=json"], stdin=stdin, timeout=timeout).stdout
+        return json.loads(text) if text.strip() else None
+
+    def nodes(self) -> t.Optional[dict[str, t.Any]]:
+        """The list of Nodes; None where there is no kubectl, no kubeconfig or no API that answers."""
+        if not self.is_installed():
+            return None
+        output = self.run(["get", "nodes", "--output=json", "--request-timeout=10s"], check=False)
+        if output.rc == 0:
+            return t.cast("dict[str, t.Any]", json.loads(output.stdout))
+        if is_silent(output.stderr):
+            return None
+        raise failure(["get", "nodes"], output)
+
+    def find(self, refs: t.Iterable[ObjectRef]) -> t.Optional[dict[Key, KubernetesObject]]:
+        """Those of the objects that are there, by key; None where no API answers. An unknown kind counts as absent."""
+        wanted = list(refs)
+        if not self.is_installed():
+            return None
+        while wanted:
+            arguments = ["get", "--ignore-not-found", "--output=json", "--filename=-"]
+            output = self.run(arguments, stdin=_listing(ref.to_object() for ref in wanted), check=False)
+            if output.rc == 0:
+                return index(_items(output.stdout))
+            unknown = unknown_kinds(output.stderr)
+            known = [ref for ref in wanted if (ref.api_version, ref.kind) not in unknown]
+            if len(known) == len(wanted):
+                if is_silent(output.stderr):
+                    return None
+                raise failure(arguments, output)
+            wanted = known
+        return {}
+
+    def predict(self, objects: t.Sequence[KubernetesObject]) -> dict[Key, KubernetesObject]:
+        """What the API would hold after an apply of the objects, from its own dry-run; all of them must be there."""
+        if not objects:
+            return {}
+        arguments = [*_APPLY, "--dry-run=server", "--output=json"]
+        return index(_items(self.run(arguments, stdin=_listing(objects)).stdout))
+
+    def apply(self, objects: t.Sequence[KubernetesObject]) -> None:
+        """Server-side apply as our field manager, in the order given."""
+        if objects:
+            self.run(_APPLY, stdin=_listing(objects))
+
+    def delete(self, refs: t.Sequence[ObjectRef], *, timeout: float = 60) -> None:
+        """Delete the objects and wait until they are gone; what is not there is no error."""
+        if not refs:
+            return
+        arguments = ["delete", "--ignore-not-found", "--wait=true", f"--timeout={timeout:g}s", "--filename=-"]
+        output = self.run(
+            arguments, stdin=_listing(ref.to_object() for ref in refs), check=False, timeout=timeout * len(refs) + 10
+        )
+        # An API that is gone took its objects with it.
+        if output.rc != 0 and not unknown_kinds(output.stderr):
+            raise failure(arguments, output)
+
+    def wait_established(self, objects: t.Sequence[KubernetesObject], *, timeout: float = 30) -> None:
+        """Wait until the CustomResourceDefinitions among the objects serve their kinds."""
+        names = [
+            f"customresourcedefinition/{ref_of(item).name}"
+            for item in objects
+            if item["kind"] == "CustomResourceDefinition"
+        ]
+        if names:
+            self.run(["wait", "--for=condition=Established", f"--timeout={timeout:g}s", *names], timeout=timeout + 10)
+
+
+def failure(arguments: t.Sequence[str], output: Output) -> SlipwayError:
+    """The error for a kubectl that failed, with what it said and what to do."""
+    said = "\n".join((output.stderr or output.stdout).strip().splitlines()[-8:])
+    remedy = ""
+    if is_silent(said):
+        remedy = "see on this host: systemctl status kube-apiserver"
+    elif "immutable" in said or "cannot change roleRef" in said:
+        remedy = "delete that object and run again; it is made anew"
+    return SlipwayError(Problem(f"kubectl {' '.join(arguments)}", f"ended with {output.rc}: {said}", remedy=remedy))
+
+
+_APPLY = ("apply", "--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}", "--filename=-")
+
+
+def _listing(objects: t.Iterable[KubernetesObject]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+
+
+def _items(text: str) -> list[KubernetesObject]:
+    if not text.strip():
+        return []
+    data = json.loads(text)
+    items = data["items"] if data.get("kind") == "List" else [data]
+    return t.cast("list[KubernetesObject]", items)
