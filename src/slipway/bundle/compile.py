@@ -1,0 +1,120 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs from source: runs Go or the C compiler for one component and says plainly why it failed."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import typing as t
+from pathlib import Path
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from slipway.bundle.files import disk_full
+from slipway.bundle.recipes import Recipe, c_flags, executable_name, go_flags
+from slipway.bundle.toolchain import Toolchain, build_environment
+
+_NETWORK_WORDS = (
+    "dial tcp",
+    "no such host",
+    "i/o timeout",
+    "TLS handshake timeout",
+    "connection refused",
+    "connection reset",
+    "proxyconnect",
+    "network is unreachable",
+    "server misbehaving",
+    "module lookup disabled by GOPROXY=off",
+)
+_ELF_INTERPRETER = 3
+_LAST_LINES = 15
+
+
+def compile_programs(
+    recipe: Recipe, version: str, directory: Path, toolchain: Toolchain, target: Path
+) -> dict[str, Path]:
+    """Build every program of a component into the empty directory ``target``.
+
+    ``directory`` holds the component's go.mod and go.sum. Returns the executables by the name they ship under;
+    raises SlipwayError with the compiler's last words, or if a program is not static.
+    """
+    label = f"{recipe.name} {version}"
+    environment = build_environment(toolchain, recipe)
+    if recipe.packages:
+        programs = _compile_go(recipe, version, directory, environment, target)
+    else:
+        programs = _compile_c(recipe, version, directory, environment, toolchain, target)
+    dynamic = [name for name, path in programs.items() if not is_static(path)]
+    if dynamic:
+        raise SlipwayError(Problem(label, f"{', '.join(dynamic)} linked dynamically", "static programs"))
+    return programs
+
+
+def is_static(program: Path) -> bool:
+    """Whether a little-endian 64-bit ELF executable asks for no dynamic loader (it has no PT_INTERP header)."""
+    with program.open("rb") as stream:
+        header = stream.read(64)
+        if header[:6] != b"\x7fELF\x02\x01":
+            return False
+        (offset,) = struct.unpack_from("<Q", header, 32)
+        size, count = struct.unpack_from("<HH", header, 54)
+        stream.seek(offset)
+        table = stream.read(size * count)
+    kinds = (struct.unpack_from("<I", table, number * size)[0] for number in range(count))
+    return _ELF_INTERPRETER not in kinds
+
+
+def explain_failure(label: str, output: str) -> SlipwayError:
+    """What a failed compiler's output means, as the error to raise."""
+    if "no space left on device" in output.lower():
+        return disk_full(label)
+    lines = [line for line in output.strip().splitlines() if not line.startswith("go: downloading")]
+    said = "\n  ".join(lines[-_LAST_LINES:]) or "no output"
+    if any(word in output for word in _NETWORK_WORDS):
+        return SlipwayError(
+            Problem(
+                where=label,
+                found=f"its Go modules cannot be fetched:\n  {said}",
+                expected="a Go module proxy that answers",
+                remedy="check the network, GOPROXY and HTTPS_PROXY, and run it again: finished components are kept",
+            )
+        )
+    return SlipwayError(Problem(label, f"the build failed:\n  {said}", "a build without errors"))
+
+
+def _compile_go(
+    recipe: Recipe, version: str, directory: Path, environment: t.Mapping[str, str], target: Path
+) -> dict[str, Path]:
+    packages = [package for _, package in recipe.packages]
+    argv = ["go", "build", *go_flags(recipe, version), "-o", f"{target}/", *packages]
+    _run(argv, directory, environment, f"{recipe.name} {version}")
+    return {name: target / executable_name(package) for name, package in recipe.packages}
+
+
+def _compile_c(
+    recipe: Recipe,
+    version: str,
+    directory: Path,
+    environment: t.Mapping[str, str],
+    toolchain: Toolchain,
+    target: Path,
+) -> dict[str, Path]:
+    label = f"{recipe.name} {version}"
+    said = _run(["go", "mod", "download", "-json", recipe.module], directory, environment, label)
+    module = Path(json.loads(said)["Dir"])
+    programs = {}
+    for name, source in recipe.source:
+        programs[name] = target / name
+        # The path given is relative, so that the program does not depend on where the module cache lies.
+        argv = [toolchain.cc, *c_flags(recipe, version), "-o", str(target / name), source]
+        _run(argv, module, environment, label)
+    return programs
+
+
+def _run(argv: t.Sequence[str], directory: Path, environment: t.Mapping[str, str], label: str) -> str:
+    """Run a compiler and return what it printed; raises SlipwayError if it failed."""
+    found = subprocess.run(argv, cwd=directory, env=dict(environment), capture_output=True, text=True, check=False)
+    if found.returncode != 0:
+        raise explain_failure(label, found.stderr + found.stdout)
+    return found.stdout

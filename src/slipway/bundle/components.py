@@ -1,0 +1,210 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One component in the cache: built once for equal inputs, kept whole, shared between bundles by hard links."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import typing as t
+from pathlib import Path
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.lock import Artifact, VersionSet
+from slipway.bundle.archive import Image, write_archive, write_image
+from slipway.bundle.compile import compile_programs
+from slipway.bundle.files import TEMPORARY, disk_errors, publish, remove_leftovers, sha256_of, sync
+from slipway.bundle.recipes import Output, Recipe, c_flags, go_flags, module_sum, recipe_text
+from slipway.bundle.toolchain import Toolchain
+
+# Raised when the same inputs would give other bytes: what archive.py writes, or this file's entries.
+BUILDER = 1
+_INDEX = "component.json"
+_KEY_LENGTH = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Component:
+    """A recipe at one version, with the text of its go.mod and go.sum."""
+
+    recipe: Recipe
+    version: str
+    directory: Path
+    go_mod: str
+    go_sum: str
+    reference: str = ""
+
+    @property
+    def label(self) -> str:
+        """How people call it."""
+        return f"{self.recipe.name} {self.version}"
+
+
+def plan_components(versions: VersionSet, recipes: t.Mapping[str, Recipe], artifacts: Path) -> list[Component]:
+    """The components of a version set, in the recipes' order; raises SlipwayError naming all that cannot be built."""
+    components = []
+    problems = []
+    order = [name for name in recipes if name in versions.versions]
+    for name in [*order, *(name for name in versions.versions if name not in recipes)]:
+        version = versions.versions[name]
+        directory = artifacts / "go" / name / version
+        try:
+            component = Component(
+                recipe=recipes[name],
+                version=version,
+                directory=directory,
+                go_mod=(directory / "go.mod").read_text(encoding="utf-8"),
+                go_sum=(directory / "go.sum").read_text(encoding="utf-8"),
+                reference=versions.images[name].bundle if name in versions.images else "",
+            )
+        except (KeyError, OSError) as error:
+            problems.append(Problem(f"{name} {version}", f"cannot be built: {error}", "a recipe, go.mod and go.sum"))
+        else:
+            components.append(component)
+    if problems:
+        raise SlipwayError(problems)
+    return components
+
+
+def component_key(component: Component, toolchain: Toolchain) -> str:
+    """A name for everything the bytes depend on: equal keys mean equal artefacts."""
+    inputs = [
+        str(BUILDER),
+        recipe_text(component.recipe),
+        component.version,
+        component.go_mod,
+        component.go_sum,
+        component.reference,
+        toolchain.architecture,
+        json.dumps(toolchain.facts(component.recipe)),
+    ]
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:_KEY_LENGTH]
+
+
+def cached_directory(cache: Path, component: Component, toolchain: Toolchain) -> Path:
+    """Where this component lies in the cache once it is built."""
+    key = component_key(component, toolchain)
+    return cache / f"{component.recipe.name}-{component.version}-{toolchain.architecture}-{key}"
+
+
+def load_cached(directory: Path) -> tuple[Artifact, ...] | None:
+    """A built component's artefacts, or None if it is not there or a file was touched since it was built."""
+    try:
+        rows = json.loads((directory / _INDEX).read_text(encoding="utf-8"))
+        artifacts = tuple(
+            Artifact(**{**row, "programs": tuple(row.get("programs", ())), "flags": tuple(row.get("flags", ()))})
+            for row in rows
+        )
+        intact = all(is_untouched(directory / Path(a.file).name, a.size) for a in artifacts)
+    except (OSError, ValueError, TypeError):
+        return None
+    return artifacts if intact and artifacts else None
+
+
+def is_untouched(path: Path, size: int | None) -> bool:
+    """Whether a file has the size it was built with and the time of the epoch that finished artefacts are given."""
+    found = path.stat()
+    return found.st_size == size and found.st_mtime_ns == 0
+
+
+def build_component(component: Component, toolchain: Toolchain, cache: Path) -> tuple[Artifact, ...]:
+    """Compile and pack one component into the cache and return its artefacts; raises SlipwayError.
+
+    The cache's directory appears by one rename, complete and on the disk, or not at all.
+    """
+    final = cached_directory(cache, component, toolchain)
+    with disk_errors(cache):
+        work = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{final.name}-", dir=cache))
+        try:
+            (work / "programs").mkdir()
+            programs = compile_programs(
+                component.recipe, component.version, component.directory, toolchain, work / "programs"
+            )
+            ready = work / "ready"
+            ready.mkdir()
+            artifacts = tuple(
+                _pack(component, output, toolchain, programs, ready) for output in component.recipe.outputs
+            )
+            rows = [artifact.as_dict() for artifact in artifacts]
+            (ready / _INDEX).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+            sync(ready / _INDEX)
+            _drop_older(cache, component, toolchain)
+            publish(ready, final)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return artifacts
+
+
+def _pack(
+    component: Component, output: Output, toolchain: Toolchain, programs: t.Mapping[str, Path], ready: Path
+) -> Artifact:
+    architecture = toolchain.architecture
+    suffix = "oci.tar" if output.kind == "image" else "tar.gz"
+    path = ready / f"{output.name}-{component.version}-linux-{architecture}.{suffix}"
+    chosen = {name: programs[name] for name in output.programs}
+    if output.kind == "image":
+        image = Image(component.reference, architecture, output.entrypoint, output.command, output.user)
+        write_image(path, chosen, image)
+    else:
+        write_archive(path, chosen)
+    path.chmod(0o444)
+    sync(path)
+    # Finished artefacts carry the epoch's time, so that a later change shows without reading them.
+    os.utime(path, ns=(0, 0))
+    recipe = component.recipe
+    flags = (go_flags if recipe.packages else c_flags)(recipe, component.version)
+    version, checksum = module_sum(component.go_mod, component.go_sum, recipe.module)
+    return Artifact(
+        name=output.name,
+        kind=output.kind,
+        version=component.version,
+        architecture=architecture,
+        sha256=sha256_of(path),
+        file=f"artifacts/{path.name}",
+        size=path.stat().st_size,
+        programs=output.programs if output.kind == "archive" else (),
+        reference=component.reference,
+        purpose=output.purpose,
+        module=f"{recipe.module}@{version}",
+        module_sum=checksum,
+        go=toolchain.go if recipe.packages else "",
+        flags=(f"CGO_ENABLED={int(recipe.cgo)}", *flags) if recipe.packages else (toolchain.cc, *flags),
+    )
+
+
+def _drop_older(cache: Path, component: Component, toolchain: Toolchain) -> None:
+    """Remove the same component built from other inputs; bundles that use it keep it by their own links."""
+    prefix = f"{component.recipe.name}-{component.version}-{toolchain.architecture}-"
+    for path in cache.glob(f"{prefix}*"):
+        if len(path.name) == len(prefix) + _KEY_LENGTH:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def exclusive(cache: Path, say: t.Callable[[str], None]) -> t.Iterator[None]:
+    """One build at a time in this cache: waits for another to end, then clears away what a killed one left."""
+    with disk_errors(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+        stream = (cache / "lock").open("a+", encoding="utf-8")
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            started = time.monotonic()
+            say(f"waiting for another build of {cache} (process {stream.read().strip() or 'unknown'})")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            say(f"waited {time.monotonic() - started:.0f} s")
+        stream.seek(0)
+        stream.truncate()
+        stream.write(f"{os.getpid()}\n")
+        stream.flush()
+        remove_leftovers(cache)
+        yield
