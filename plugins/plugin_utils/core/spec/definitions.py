@@ -271,7 +271,7 @@ _HOST_SETTINGS = Table(
         Field(
             "swap",
             Choice(("disable", "keep")),
-            "What happens to swap; keep needs slipway_kubelet.failSwapOn: false.",
+            "What happens to swap: off for good, or kept, and the kubelet starts with it.",
             "disable",
         ),
         Field(
@@ -350,14 +350,6 @@ _CLUSTER = (
         "https://mirror.example.org/kubernetes",
     ),
     Variable(
-        "slipway_kubeconfig",
-        Scope.CLUSTER,
-        _PATH,
-        "Where on the controller the kubeconfig is put (mode 0600). Not set: beside the inventory.",
-        None,
-        "~/.kube/prod",
-    ),
-    Variable(
         "slipway_network", Scope.CLUSTER, _NETWORK, "Pod network.", {}, {"pod_cidr": "10.128.0.0/14", "node_prefix": 24}
     ),
     Variable("slipway_dns", Scope.CLUSTER, _DNS, "Cluster DNS.", {}, {"upstream": ["10.0.0.53"]}),
@@ -390,6 +382,9 @@ _CLUSTER = (
         "Container runtime.",
         {},
         {"registries": [{"host": "docker.io", "mirrors": ["https://mirror.example.org"], "username": "puller"}]},
+    ),
+    Variable(
+        "slipway_host", Scope.CLUSTER, _HOST_SETTINGS, "What Slipway may touch on hosts.", {}, {"manage_kernel": False}
     ),
     Variable("slipway_apiserver_port", Scope.CLUSTER, Integer(1024, 65535), "Port of every API server.", 6443, 7443),
     Variable(
@@ -507,9 +502,6 @@ _NODE = (
         {"maxPods": 200, "evictionHard": {"memory.available": "200Mi"}},
     ),
     Variable("slipway_node_absent", Scope.NODE, Flag(), "Whether the host is to leave the cluster.", False, True),
-    Variable(
-        "slipway_host", Scope.NODE, _HOST_SETTINGS, "What Slipway may touch on the host.", {}, {"manage_kernel": False}
-    ),
     *(
         Variable(
             f"slipway_tasks_{when}_{phase}",
@@ -549,18 +541,30 @@ _REST = (
         0,
     ),
     Variable(
-        "slipway_confirm",
+        "slipway_reset_confirm",
         Scope.RUN,
         _NAME,
-        "The cluster's name, instead of being asked for it by what destroys.",
+        "The cluster's name: reset then does not ask for it.",
         None,
         "prod",
+    ),
+    Variable(
+        "slipway_verify_full", Scope.RUN, Flag(), "Whether verify takes the time for all its checks.", False, True
+    ),
+    Variable("slipway_explain", Scope.RUN, _NAME, "The host whose values plan explains.", None, "w1"),
+    Variable(
+        "slipway_kubeconfig_output",
+        Scope.RUN,
+        _PATH,
+        "Where on the controller the kubeconfig is put (mode 0600). Not set: beside the inventory.",
+        None,
+        "~/.kube/prod",
     ),
 )
 
 VARIABLES: t.Mapping[str, Variable] = {each.name: each for each in (*_CLUSTER, *_NODE, *_REST)}
 
-INTERNAL = frozenset({"slipway_plan", "slipway_probe", "slipway_result", "slipway_phase", "slipway_version"})
+INTERNAL = frozenset({"slipway_plan", "slipway_probe", "slipway_report", "slipway_phase", "slipway_version"})
 """Variables of Slipway's own playbooks: no part of the spec."""
 
 

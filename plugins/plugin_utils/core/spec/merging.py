@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How values of several layers become one: the later layer wins, dictionaries merge key by key, null takes away."""
+"""How values of several layers become one: the later layer wins, dictionaries merge key by key."""
 
 from __future__ import annotations
 
@@ -36,14 +36,12 @@ class Merged:
 
 
 def merge_fields(base: t.Mapping[str, t.Any], over: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """``over`` on top of ``base``: dictionaries merge, everything else is replaced, null removes the key."""
+    """``over`` on top of ``base``: dictionaries merge key by key, everything else is replaced, also by null."""
     merged = dict(base)
     for key, value in over.items():
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, t.Mapping):
-            below = merged.get(key)
-            merged[key] = merge_fields(below if isinstance(below, t.Mapping) else {}, value)
+        below = merged.get(key)
+        if isinstance(value, t.Mapping) and isinstance(below, t.Mapping):
+            merged[key] = merge_fields(below, value)
         else:
             merged[key] = value
     return merged
@@ -55,7 +53,11 @@ def merge_taints(base: t.Iterable[Taint], over: t.Iterable[Taint]) -> tuple[Tain
 
 
 def merge_layers(layers: t.Sequence[Layer]) -> Merged:
-    """The layers from the first to the last, which wins."""
+    """The layers from the first to the last, which wins.
+
+    A label that ends as null is gone. A kubelet field or handler that ends as null stays so: it takes away the default
+    that is put below it later.
+    """
     labels: dict[str, t.Any] = {}
     taints: tuple[Taint, ...] = ()
     kubelet: dict[str, t.Any] = {}
@@ -65,6 +67,7 @@ def merge_layers(layers: t.Sequence[Layer]) -> Merged:
         taints = merge_taints(taints, layer.taints)
         kubelet = merge_fields(kubelet, layer.kubelet)
         handlers = merge_fields(handlers, layer.runtime_handlers)
+    labels = {key: value for key, value in labels.items() if value is not None}
     settings = (
         *_origins("label", labels, [(layer.origin, layer.labels) for layer in layers]),
         *_taint_origins(taints, layers),

@@ -17,8 +17,8 @@ WORKER = "worker"
 ETCD = "etcd"
 PHASES = ("host", "control_plane", "node", "addons")
 
-type Args = t.Mapping[str, tuple[str, ...]]
-"""Flags without dashes → their values, one flag each; an empty tuple leaves Slipway's own flag out."""
+type Args = t.Mapping[str, str | tuple[str, ...] | None]
+"""Flags without dashes → value, values (the flag is repeated), or None, which leaves Slipway's own flag out."""
 
 
 class Setting(t.NamedTuple):
@@ -204,7 +204,10 @@ class NodeProfile:
 
 @dataclasses.dataclass(frozen=True)
 class NodeSpec:
-    """One host. ``node_name`` and ``addresses`` may need a probe: see ``with_probes``."""
+    """One host. ``node_name`` and ``addresses`` may need a probe: see ``with_probes``.
+
+    A null in ``kubelet`` takes away Slipway's own default of that field.
+    """
 
     name: str
     roles: frozenset[str]
@@ -215,7 +218,6 @@ class NodeSpec:
     taints: tuple[Taint, ...]
     kubelet: t.Mapping[str, t.Any]
     runtime_handlers: t.Mapping[str, t.Mapping[str, t.Any]]
-    host: HostSettings
     absent: bool
     tasks: t.Mapping[str, tuple[str, ...]]
     settings: tuple[Setting, ...]
@@ -256,7 +258,6 @@ class ClusterSpec:
     endpoint: Endpoint | None
     bundle: str | None
     mirror: str | None
-    kubeconfig: str | None
     network: Network
     dns: Dns
     audit: Audit
@@ -266,6 +267,7 @@ class ClusterSpec:
     pod_security: PodSecurity
     certificates: Certificates
     containerd: Containerd
+    host: HostSettings
     apiserver_port: int
     apiserver_args: Args
     controller_manager_args: Args
@@ -279,7 +281,10 @@ class ClusterSpec:
     node_profiles: tuple[NodeProfile, ...]
     ignore_preflight: frozenset[str]
     lock_timeout: int
-    confirm: str | None
+    reset_confirm: str | None
+    verify_full: bool
+    explain: str | None
+    kubeconfig_output: str | None
     registry_passwords: t.Mapping[str, str] = dataclasses.field(repr=False)
     nodes: t.Mapping[str, NodeSpec]
     settings: tuple[Setting, ...]
@@ -307,8 +312,7 @@ class ClusterSpec:
 
     def to_data(self) -> dict[str, t.Any]:
         """The spec as JSON data without secrets and without what belongs to a single run."""
-        run = {"registry_passwords", "settings", "warnings", "ignore_preflight", "lock_timeout", "confirm", "nodes"}
-        data = {f.name: _data(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in run}
+        data = {f.name: _data(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in _NO_DATA}
         nodes = {name: _data(self.nodes[name]) for name in sorted(self.nodes)}
         for node in nodes.values():
             node.pop("settings")
@@ -317,6 +321,22 @@ class ClusterSpec:
     def digest(self) -> str:
         """SHA-256 over ``to_data()``, for the record of a run."""
         return hashlib.sha256(json.dumps(self.to_data(), sort_keys=True).encode()).hexdigest()
+
+
+_NO_DATA = frozenset(
+    {
+        "registry_passwords",
+        "settings",
+        "warnings",
+        "nodes",
+        "ignore_preflight",
+        "lock_timeout",
+        "reset_confirm",
+        "verify_full",
+        "explain",
+        "kubeconfig_output",
+    }
+)
 
 
 def _data(value: t.Any) -> t.Any:

@@ -270,17 +270,6 @@ def _kube_proxy_mode(draft: Draft) -> t.Iterator[Finding]:
         )
 
 
-def _swap(draft: Draft) -> t.Iterator[Finding]:
-    for node in draft.spec.present:
-        if node.is_node and node.host.swap == "keep" and node.kubelet.get("failSwapOn", True) is not False:
-            yield Finding(
-                "keep, while the kubelet refuses to start with swap",
-                "slipway_kubelet.failSwapOn: false with it",
-                host=node.name,
-                subject="slipway_host.swap",
-            )
-
-
 def _sources(draft: Draft) -> t.Iterator[Finding]:
     if draft.spec.bundle and draft.spec.mirror:
         yield Finding(
@@ -340,7 +329,6 @@ RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
     (_registries, frozenset({"slipway_containerd"})),
     (_registry_passwords, frozenset({"slipway_containerd", "slipway_secret_registry_passwords"})),
     (_kube_proxy_mode, frozenset({"slipway_kube_proxy"})),
-    (_swap, frozenset({"slipway_host", "slipway_kubelet", "slipway_node_profiles"})),
     (_sources, frozenset({"slipway_bundle", "slipway_mirror"})),
     (_profile_groups, frozenset({"slipway_node_profiles"})),
     (_node_networks, frozenset({"slipway_groups"})),
