@@ -22,6 +22,7 @@ from .x509 import CertificateFacts, Names
 RENEW_FRACTION = 1 / 3
 """A certificate is renewed when less than this part of its life is left."""
 NEAR_END = "near its end"
+KEY_MISMATCH = "key does not match"
 
 _PLAIN_NAME = re.compile(r"^[A-Za-z0-9._:@/+-][A-Za-z0-9 ._:@/+-]{0,63}$")
 _DNS = re.compile(r"^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$")
@@ -384,7 +385,7 @@ def _reissue_reason(
     if file is None or file.certificate is None:
         return "absent" if file is None else "unreadable"
     if key is None or key.public_key != file.public_key:
-        return "key does not match"
+        return KEY_MISMATCH
     facts = file.certificate
     if authority.certificate in made or issuer is None or issuer.certificate is None:
         return "another authority"

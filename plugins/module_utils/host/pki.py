@@ -11,11 +11,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import glob
+import grp
 import ipaddress
 import json
 import os
+import pwd
 import secrets
 import shutil
+import stat
 import tempfile
 import textwrap
 import time
@@ -40,7 +43,6 @@ from ..core.pki import (
 from ..core.problems import Problem, SlipwayError
 from ..core.x509 import CertificateFacts, fingerprint, parse_certificate, pem_blocks, public_key_of
 from .machine import Machine
-from .state import observe_path
 
 RUN_DIRECTORY = "/run/slipway"
 BACKDATE_SECONDS = 300
@@ -134,18 +136,35 @@ def _observe_files(machine: Machine, paths: t.Iterable[str]) -> PkiSeen:
 
 def _observe_file(machine: Machine, path: str) -> t.Optional[SeenFile]:
     """One regular file, also through a link; what cannot be parsed is of kind ``other``."""
-    status = observe_path(machine, os.path.realpath(path), hide=True)
-    if status is None or status.kind != "file":
+    content = machine.read(path)
+    if content is None:
         return None
+    status = os.stat(path)
     kind, public_key, certificate = "other", "", None
     with contextlib.suppress(ValueError, IndexError):
-        kind, public_key, certificate = _classify(machine, path)
-    return SeenFile(kind, status.owner, status.group, status.mode, status.sha256, public_key, certificate)
+        kind, public_key, certificate = _classify(machine, path, content.decode("utf-8", "replace"))
+    return SeenFile(
+        kind,
+        _name(pwd.getpwuid, status.st_uid),
+        _name(grp.getgrgid, status.st_gid),
+        f"{stat.S_IMODE(status.st_mode):04o}",
+        fingerprint(content),
+        public_key,
+        certificate,
+    )
 
 
-def _classify(machine: Machine, path: str) -> tuple[str, str, t.Optional[CertificateFacts]]:
+def _name(lookup: t.Callable[[int], t.Any], number: int) -> str:
+    """The name of a user or group, its number when it has none."""
+    try:
+        return str(lookup(number)[0])
+    except KeyError:
+        return str(number)
+
+
+def _classify(machine: Machine, path: str, text: str) -> tuple[str, str, t.Optional[CertificateFacts]]:
     """Kind, fingerprint of the public key, and what a certificate says; the first block that is one counts."""
-    for label, der in pem_blocks(machine.read_text(path) or ""):
+    for label, der in pem_blocks(text):
         if label == "CERTIFICATE":
             facts = parse_certificate(der)
             return "certificate", facts.public_key, facts
