@@ -37,7 +37,7 @@ def observe_state(machine: Machine, target: HostState) -> SeenState:
     secret = {file.path for file in target.files if file.secret}
     paths = [item.path for item in (*target.directories, *target.files, *target.links, *target.absent)]
     return SeenState(
-        users=frozenset(user.name for user in target.users if _user_exists(user.name)),
+        users=frozenset(user.name for user in target.users if user_exists(user.name)),
         paths=observe_paths(machine, paths, secret=secret),
         units=show_units(machine, [unit.name for unit in target.units]),
     )
@@ -138,7 +138,8 @@ def _create_user(machine: Machine, user: User) -> None:
     )
 
 
-def _user_exists(name: str) -> bool:
+def user_exists(name: str) -> bool:
+    """Whether the system knows the user."""
     try:
         pwd.getpwnam(name)
     except KeyError:

@@ -1,0 +1,110 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where Slipway's things are on a host: what a probe looks at, what a target may name, and what a reset removes."""
+
+from __future__ import annotations
+
+# Trees and single paths. A directory is observed with everything below it, except where it is listed as SHALLOW.
+TREES = (
+    "/etc/kubernetes",
+    "/etc/etcd",
+    "/etc/slipway",
+    "/etc/containerd",
+    "/etc/cni/net.d",
+)
+SHALLOW = (
+    "/etc/crictl.yaml",
+    "/etc/sysctl.d/90-slipway.conf",
+    "/etc/modules-load.d/slipway.conf",
+    "/opt/slipway",
+    "/run/slipway/bootstrap-kubelet.conf",
+    "/var/lib/etcd",
+    "/var/lib/kubelet",
+    "/var/lib/kubelet/pki/kubelet-client-current.pem",
+    "/var/lib/slipway",
+    "/var/lib/slipway/keeper.pyz",
+    "/var/log/kubernetes/audit",
+)
+UNITS = (
+    "containerd.service",
+    "etcd.service",
+    "flanneld.service",
+    "kube-apiserver.service",
+    "kube-controller-manager.service",
+    "kube-proxy.service",
+    "kube-scheduler.service",
+    "kubelet.service",
+    "slipway-keeper.service",
+    "slipway-keeper.timer",
+    "slipway-proxy.service",
+)
+UNIT_DIRECTORY = "/etc/systemd/system"
+USERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+CERTIFICATES = (
+    "/etc/kubernetes/pki/*",
+    "/etc/kubernetes/pki/etcd/*",
+    "/etc/kubernetes/kube-apiserver/*",
+    "/etc/kubernetes/kube-controller-manager/*",
+    "/etc/kubernetes/kube-scheduler/*",
+    "/etc/kubernetes/admin/*",
+    "/etc/etcd/pki/*",
+)
+AUTHORITIES = {
+    "kubernetes": "/etc/kubernetes/pki/ca.crt",
+    "front-proxy": "/etc/kubernetes/pki/front-proxy-ca.crt",
+    "etcd": "/etc/kubernetes/pki/etcd/ca.crt",
+}
+CLUSTER = "/etc/slipway/cluster.json"
+NODE_NAME = "/etc/slipway/node-name"
+ADMIN_CONF = "/etc/kubernetes/admin.conf"
+KUBECTL = "/opt/slipway/kubectl/current/kubectl"
+# Disk space is looked at where the components write.
+MOUNTS = (
+    "/",
+    "/opt/slipway",
+    "/var/lib/containerd",
+    "/var/lib/etcd",
+    "/var/lib/kubelet",
+    "/var/lib/slipway",
+    "/var/log",
+)
+KERNEL_MODULES = ("overlay", "br_netfilter", "vxlan")
+# These belong to a network namespace; the others change the whole machine, also below a container.
+NETWORK_SYSCTLS = {
+    "net.ipv4.ip_forward": "1",
+    "net.bridge.bridge-nf-call-iptables": "1",
+}
+KERNEL_SYSCTLS = {
+    "fs.inotify.max_user_instances": "8192",
+    "fs.inotify.max_user_watches": "524288",
+    "kernel.panic": "10",
+    "kernel.panic_on_oops": "1",
+    "vm.overcommit_memory": "1",
+}
+# Debian's package of each program that a host needs.
+PACKAGES = {
+    "conntrack": "conntrack",
+    "haproxy": "haproxy",
+    "ip": "iproute2",
+    "mount": "mount",
+    "nft": "nftables",
+    "openssl": "openssl",
+    "ss": "iproute2",
+}
+KUBEADM_LEFTOVERS = (
+    "/etc/kubernetes/manifests/etcd.yaml",
+    "/etc/kubernetes/manifests/kube-apiserver.yaml",
+    "/etc/kubernetes/manifests/kube-controller-manager.yaml",
+    "/etc/kubernetes/manifests/kube-scheduler.yaml",
+    "/var/lib/kubelet/kubeadm-flags.env",
+)
+
+
+def is_observed(path: str) -> bool:
+    """Whether a probe looks at the path."""
+    unit = path.rsplit("/", 1)
+    return (
+        path in SHALLOW
+        or any(path == tree or path.startswith(tree + "/") for tree in TREES)
+        or (unit[0] == UNIT_DIRECTORY and unit[1] in UNITS)
+    )

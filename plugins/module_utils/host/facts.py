@@ -1,0 +1,171 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts of this host that a plan and its preflight checks need; read-only, and quick enough for every run."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import re
+import socket
+import time
+import typing as t
+
+from ..core import places
+from .machine import Machine
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+_LISTENING = re.compile(r'users:\(\("(?P<process>[^"]+)",pid=(?P<pid>\d+)')
+
+
+def system_facts(machine: Machine) -> dict[str, t.Any]:
+    """Operating system, kernel, memory, swap and clock."""
+    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', machine.read_text("/etc/os-release") or "", re.MULTILINE))
+    memory = re.search(r"^MemTotal:\s+(\d+) kB", machine.read_text("/proc/meminfo") or "", re.MULTILINE)
+    return {
+        "hostname": socket.gethostname(),
+        "machine_id": (machine.read_text("/etc/machine-id") or "").strip(),
+        "boot_id": (machine.read_text("/proc/sys/kernel/random/boot_id") or "").strip(),
+        "os": {"id": release.get("ID", ""), "version_id": release.get("VERSION_ID", "")},
+        "architecture": _ARCHITECTURES.get(os.uname().machine, os.uname().machine),
+        "kernel": os.uname().release,
+        "python": platform.python_version(),
+        "cgroup": 2 if machine.exists("/sys/fs/cgroup/cgroup.controllers") else 1,
+        "memory_bytes": int(memory.group(1)) * 1024 if memory else 0,
+        "cpus": os.cpu_count() or 1,
+        "swaps": [line.split()[0] for line in (machine.read_text("/proc/swaps") or "").splitlines()[1:]],
+        "time": time.time(),
+        "ntp_synchronized": clock_synchronized(),
+        "kernel_modules": machine.exists("/proc/modules"),
+        "programs": {program: machine.which(program) for program in places.PACKAGES},
+        "proxy_environment": proxy_environment(machine),
+        **resolver_facts(machine),
+    }
+
+
+def clock_synchronized() -> t.Optional[bool]:
+    """What the kernel says of the clock (adjtimex(2)), or None where it does not say."""
+    try:
+        timex = ctypes.create_string_buffer(512)
+        return int(ctypes.CDLL(None).adjtimex(timex)) != _TIME_ERROR
+    except (OSError, AttributeError):
+        return None
+
+
+def systemd_version(machine: Machine) -> int:
+    """The number in the first line of ``systemctl --version``; 0 without systemd."""
+    match = re.match(r"systemd (\d+)", machine.run(["systemctl", "--version"], check=False).stdout)
+    return int(match.group(1)) if match and os.path.isdir("/run/systemd/system") else 0
+
+
+def resolver_facts(machine: Machine) -> dict[str, t.Any]:
+    """The resolv.conf with real resolvers (not systemd-resolved's stub on 127.0.0.53), and what it names."""
+    path = "/etc/resolv.conf"
+    resolvers = _resolvers(machine.read_text(path) or "")
+    behind = "/run/systemd/resolve/resolv.conf"
+    if resolvers and all(address.startswith("127.") for address in resolvers) and machine.exists(behind):
+        path, resolvers = behind, _resolvers(machine.read_text(behind) or "")
+    return {"resolv_conf": path, "resolvers": resolvers}
+
+
+def _resolvers(text: str) -> list[str]:
+    return [line.split()[1] for line in text.splitlines() if re.match(r"nameserver\s+\S", line)]
+
+
+def proxy_environment(machine: Machine) -> dict[str, str]:
+    """HTTP proxy settings of the system's environment, by upper-case name."""
+    found = dict(re.findall(r'^\s*(?:export\s+)?(\w+_proxy)="?([^"\n]*)', _environment(machine), re.I | re.M))
+    own = {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")}
+    return {key.upper(): value for key, value in {**found, **own}.items()}
+
+
+def _environment(machine: Machine) -> str:
+    return machine.read_text("/etc/environment") or ""
+
+
+def mount_facts(machine: Machine) -> dict[str, dict[str, t.Any]]:
+    """Free and total bytes of the file system behind each place we write to."""
+    table = [line.split()[1:3] for line in (machine.read_text("/proc/mounts") or "").splitlines()]
+    return {path: _mount(path, table) for path in places.MOUNTS}
+
+
+def _mount(path: str, table: t.Sequence[t.Sequence[str]]) -> dict[str, t.Any]:
+    existing = path
+    while not os.path.isdir(existing):
+        existing = os.path.dirname(existing)
+    status = os.statvfs(existing)
+    above = [
+        (point, kind) for point, kind in table if existing == point or existing.startswith(point.rstrip("/") + "/")
+    ]
+    point, kind = max(above, key=lambda entry: len(entry[0]), default=("/", ""))
+    return {
+        "mount": point,
+        "filesystem": kind,
+        "free_bytes": status.f_bavail * status.f_frsize,
+        "total_bytes": status.f_blocks * status.f_frsize,
+    }
+
+
+def address_facts(machine: Machine) -> dict[str, t.Any]:
+    """Addresses by interface, and the interface and source of the default route."""
+    links = _json(machine.run(["ip", "-j", "addr", "show"], check=False).stdout)
+    addresses = [
+        {"interface": link["ifname"], "address": entry["local"], "prefix": entry["prefixlen"], "mtu": link["mtu"]}
+        for link in links
+        for entry in link.get("addr_info", ())
+        if "local" in entry
+    ]
+    return {"addresses": addresses, "default_route": _default_route(machine, addresses)}
+
+
+def _default_route(machine: Machine, addresses: t.Sequence[t.Mapping[str, t.Any]]) -> t.Optional[dict[str, str]]:
+    routes = _json(machine.run(["ip", "-j", "-4", "route", "show", "default"], check=False).stdout)
+    if not routes or "dev" not in routes[0]:
+        return None
+    device = routes[0]["dev"]
+    own = [entry["address"] for entry in addresses if entry["interface"] == device and ":" not in entry["address"]]
+    source = routes[0].get("prefsrc") or (own[0] if own else "")
+    return {"interface": device, "source": source} if source else None
+
+
+def listening_facts(machine: Machine) -> list[dict[str, t.Any]]:
+    """TCP ports in use, each with its process and unit."""
+    output = machine.run(["ss", "-Hltnp"], check=False).stdout
+    found = []
+    for line in output.splitlines():
+        fields = line.split()
+        if len(fields) < 4:
+            continue
+        address, _, port = fields[3].rpartition(":")
+        match = _LISTENING.search(line)
+        pid = match.group("pid") if match else ""
+        found.append(
+            {
+                "protocol": "tcp",
+                "address": address,
+                "port": int(port),
+                "process": match.group("process") if match else "",
+                "unit": _unit_of(machine, pid) if pid else "",
+            }
+        )
+    return found
+
+
+def _unit_of(machine: Machine, pid: str) -> str:
+    try:
+        groups = machine.read_text(f"/proc/{pid}/cgroup") or ""
+    except OSError:
+        return ""
+    found = re.findall(r"/([^/\n]+\.service)", groups)
+    return found[-1] if found else ""
+
+
+def _json(text: str) -> list[dict[str, t.Any]]:
+    try:
+        value = json.loads(text or "[]")
+    except ValueError:
+        return []
+    return value if isinstance(value, list) else []

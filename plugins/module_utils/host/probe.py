@@ -1,0 +1,116 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One look at everything a plan needs to know of this host."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import json
+import os
+import typing as t
+
+from ..core import places
+from ..core.nodes import summarize_nodes
+from ..core.state import SeenPath, SeenState
+from . import facts
+from .artifacts import observe_artifacts
+from .etcd import observe_marks
+from .machine import Machine
+from .pki import observe_pki_paths
+from .preparation import observe_kernel
+from .state import observe_path, user_exists
+from .systemd import show_units
+
+API_TIMEOUT_SECONDS = 8.0
+
+
+def probe(machine: Machine) -> dict[str, t.Any]:
+    """Facts, files, units, keys, artefacts, etcd's marks and the cluster's nodes as this host knows them; JSON data."""
+    parts: dict[str, t.Callable[[Machine], t.Any]] = {
+        "system": facts.system_facts,
+        "systemd": facts.systemd_version,
+        "mounts": facts.mount_facts,
+        "network": facts.address_facts,
+        "listening": facts.listening_facts,
+        "paths": observe_places,
+        "units": lambda host: show_units(host, places.UNITS),
+        "pki": lambda host: observe_pki_paths(host, places.CERTIFICATES).to_data(),
+        "artifacts": lambda host: observe_artifacts(host).to_data(),
+        "nodes": observe_nodes,
+    }
+    with concurrent.futures.ThreadPoolExecutor(max_workers=6) as pool:
+        waiting = {name: pool.submit(part, machine) for name, part in parts.items()}
+        seen = {name: future.result() for name, future in waiting.items()}
+    state = SeenState(
+        frozenset(user for user in places.USERS if user_exists(user)), seen.pop("paths"), seen.pop("units")
+    )
+    return {
+        **seen.pop("system"),
+        **seen.pop("network"),
+        **seen,
+        **cluster_facts(machine),
+        "state": state.to_data(),
+        "kernel_state": kernel_state(machine, state),
+        "etcd": etcd_marks(machine, state),
+    }
+
+
+def observe_places(machine: Machine) -> dict[str, SeenPath]:
+    """Everything that is where Slipway's things are."""
+    units = [f"{places.UNIT_DIRECTORY}/{name}" for name in places.UNITS]
+    paths = [*places.SHALLOW, *units]
+    for tree in places.TREES:
+        paths.append(tree)
+        for directory, names, files in os.walk(tree):
+            paths += [os.path.join(directory, name) for name in (*names, *files)]
+    found = {path: observe_path(machine, path) for path in paths}
+    return {path: seen for path, seen in found.items() if seen is not None}
+
+
+def kernel_state(machine: Machine, state: SeenState) -> dict[str, t.Any]:
+    """Programs, kernel modules, kernel settings and swap, as HostSeen has them, without the files."""
+    settings = (*places.NETWORK_SYSCTLS, *places.KERNEL_SYSCTLS)
+    seen = observe_kernel(machine, state, tuple(places.PACKAGES), places.KERNEL_MODULES, settings)
+    return {
+        "programs": sorted(seen.programs),
+        "modules": None if seen.modules is None else sorted(seen.modules),
+        "sysctls": dict(seen.sysctls),
+        "swaps": list(seen.swaps),
+        "swap_entries": list(seen.swap_entries),
+    }
+
+
+def etcd_marks(machine: Machine, state: SeenState) -> dict[str, t.Any]:
+    """The member's data and marks, as EtcdSeen has them, without the files."""
+    seen = dataclasses.replace(observe_marks(machine, state), state=SeenState())
+    return {"data": seen.data, "formed": seen.formed, "initial": seen.initial}
+
+
+def cluster_facts(machine: Machine) -> dict[str, t.Any]:
+    """Which cluster this host belongs to, its name in it, its authorities' public certificates, and what others left."""
+    authorities = {name: machine.read_text(path) for name, path in places.AUTHORITIES.items()}
+    return {
+        "cluster": _json(machine.read_text(places.CLUSTER)),
+        "node_name": (machine.read_text(places.NODE_NAME) or "").strip() or None,
+        "authority_certificates": {name: text for name, text in authorities.items() if text},
+        "kubeadm_leftovers": [path for path in places.KUBEADM_LEFTOVERS if machine.exists(path)],
+    }
+
+
+def observe_nodes(machine: Machine) -> t.Optional[dict[str, t.Any]]:
+    """The cluster's Nodes, asked of this host's own API server; None where there is none or it does not answer."""
+    if not (machine.exists(places.KUBECTL) and machine.exists(places.ADMIN_CONF)):
+        return None
+    call = [places.KUBECTL, f"--kubeconfig={places.ADMIN_CONF}", "--request-timeout=5s", "get", "nodes", "-o", "json"]
+    output = machine.run(call, check=False, timeout=API_TIMEOUT_SECONDS)
+    if output.rc != 0:
+        return None
+    return summarize_nodes(json.loads(output.stdout)).to_data()
+
+
+def _json(text: t.Optional[str]) -> t.Any:
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return None
