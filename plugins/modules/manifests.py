@@ -1,0 +1,182 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A set of Kubernetes objects, applied and pruned as a whole."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: manifests
+short_description: Apply a named set of Kubernetes objects and delete what left it
+version_added: 0.1.0
+description:
+  - Applies objects by server-side apply with the field manager C(slipway), foundations (namespaces, custom resource
+    definitions) first, then settings, workloads and webhooks.
+  - Objects that left the set are deleted. An inventory of the set, the ConfigMap
+    C(kube-system/slipway-manifests-NAME), remembers what belongs to it; only objects that also carry the label
+    C(slipway.cluster/set=NAME) are ever deleted.
+  - What differs is decided by the API server's own dry-run, so fields that others own do not count.
+  - Runs on a host that has kubectl and an administrator's kubeconfig, usually a control-plane host.
+author: Slipway maintainers (@slipway)
+options:
+  name:
+    description: The set's name, of a-z, 0-9 and C(-). Two sets with one name would delete each other's objects.
+    type: str
+    required: true
+  objects:
+    description: All objects of the set. Lists are opened.
+    type: list
+    elements: dict
+    default: []
+  prune:
+    description: Whether objects that left the set are deleted.
+    type: bool
+    default: true
+  absent:
+    description: Whether the whole set shall be gone. O(objects) is then not looked at.
+    type: bool
+    default: false
+  wait:
+    description:
+      - Seconds to wait until each Deployment, StatefulSet, DaemonSet and CustomResourceDefinition of the set is there
+        in full, also when nothing changed. V(0) does not wait.
+    type: int
+    default: 0
+extends_documentation_fragment:
+  - slipway.cluster.kubectl
+attributes:
+  check_mode:
+    support: full
+    details: An object whose namespace or API is missing counts as one to create, as all do where no API answers.
+  diff_mode:
+    support: full
+    details: Values of a Secret are masked.
+  idempotent:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Apply a team's own objects
+  slipway.cluster.manifests:
+    name: team-a
+    objects:
+      - apiVersion: v1
+        kind: Namespace
+        metadata:
+          name: team-a
+      - apiVersion: v1
+        kind: ResourceQuota
+        metadata:
+          name: pods
+          namespace: team-a
+        spec:
+          hard:
+            pods: "50"
+
+- name: Remove them again
+  slipway.cluster.manifests:
+    name: team-a
+    absent: true
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be in check mode, a sentence each.
+  returned: success
+  type: list
+  elements: str
+  sample: ["create Namespace team-a", "create ResourceQuota team-a/pods"]
+hash:
+  description: A hash of the set as wanted; the inventory holds the same one when all of it was applied.
+  returned: success
+  type: str
+problems:
+  description: What is wrong, all of it.
+  returned: failure
+  type: list
+  elements: dict
+"""
+
+import dataclasses
+import typing as t
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.change import Change
+from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import (
+    ManifestSet,
+    SetSeen,
+    parse_set,
+    plan_manifests,
+)
+from ansible_collections.slipway.cluster.plugins.module_utils.host.engine import run_module
+from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import ARGUMENTS, Kubectl
+from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine
+from ansible_collections.slipway.cluster.plugins.module_utils.host.manifests import apply_step, observe_set, settle_set
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    **ARGUMENTS,
+    "name": {"type": "str", "required": True},
+    "objects": {"type": "list", "elements": "dict", "default": []},
+    "prune": {"type": "bool", "default": True},
+    "absent": {"type": "bool", "default": False},
+    "wait": {"type": "int", "default": 0},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Want:
+    """The set, and the API it is wanted in."""
+
+    manifests: ManifestSet
+    kubectl: Kubectl
+    wait: int
+
+
+def parse(params: dict[str, t.Any]) -> Want:
+    """The parameters as typed data."""
+    manifests = parse_set(
+        name=params["name"], objects=params["objects"], prune=params["prune"], absent=params["absent"]
+    )
+    return Want(manifests, Kubectl(Machine(), params["kubectl"], params["kubeconfig"]), params["wait"])
+
+
+def observe(_machine: Machine, want: Want) -> SetSeen:
+    """What the API holds of the set."""
+    return observe_set(want.kubectl, want.manifests)
+
+
+def plan(want: Want, seen: SetSeen) -> list[Change]:
+    """The steps to what is wanted."""
+    return plan_manifests(want.manifests, seen)
+
+
+def apply(_machine: Machine, want: Want, change: Change) -> None:
+    """Carry out one step."""
+    apply_step(want.kubectl, want.manifests, change)
+
+
+def settle(machine: Machine, want: Want) -> None:
+    """Wait for the workloads if asked to."""
+    if want.wait > 0:
+        settle_set(machine, want.kubectl, want.manifests, timeout=want.wait)
+
+
+def result(_machine: Machine, want: Want) -> dict[str, t.Any]:
+    """The set's hash."""
+    return {"hash": want.manifests.digest}
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(
+        argument_spec=ARGUMENT_SPEC,
+        parse=parse,
+        observe=observe,
+        plan=plan,
+        apply=apply,
+        settle=settle,
+        result=result,
+    )
+
+
+if __name__ == "__main__":
+    main()
