@@ -12,6 +12,7 @@ import typing as t
 
 from ..core import places
 from ..core.nodes import summarize_nodes
+from ..core.pki import PkiSeen
 from ..core.state import SeenPath, SeenState
 from . import facts
 from .artifacts import observe_artifacts
@@ -35,13 +36,14 @@ def probe(machine: Machine) -> dict[str, t.Any]:
         "listening": facts.listening_facts,
         "paths": observe_places,
         "units": lambda host: show_units(host, places.UNITS),
-        "pki": lambda host: observe_pki_paths(host, places.CERTIFICATES).to_data(),
-        "artifacts": lambda host: observe_artifacts(host).to_data(),
+        "keys": lambda host: observe_pki_paths(host, places.CERTIFICATES),
+        "artifact_state": observe_artifacts,
         "nodes": observe_nodes,
     }
     with concurrent.futures.ThreadPoolExecutor(max_workers=6) as pool:
         waiting = {name: pool.submit(part, machine) for name, part in parts.items()}
         seen = {name: future.result() for name, future in waiting.items()}
+    keys, artifacts = seen.pop("keys"), seen.pop("artifact_state")
     state = SeenState(
         frozenset(user for user in places.USERS if user_exists(user)), seen.pop("paths"), seen.pop("units")
     )
@@ -50,6 +52,11 @@ def probe(machine: Machine) -> dict[str, t.Any]:
         **seen.pop("network"),
         **seen,
         **cluster_facts(machine),
+        "authorities": authority_fingerprints(keys),
+        "pki": keys.to_data(),
+        "artifacts": {name: {"current": component.current or None} for name, component in artifacts.components.items()},
+        "artifact_state": artifacts.to_data(),
+        "etcd_data": os.path.isdir("/var/lib/etcd/member"),
         "state": state.to_data(),
         "kernel_state": kernel_state(machine, state),
         "etcd": etcd_marks(machine, state),
@@ -66,6 +73,12 @@ def observe_places(machine: Machine) -> dict[str, SeenPath]:
             paths += [os.path.join(directory, name) for name in (*names, *files)]
     found = {path: observe_path(machine, path) for path in paths}
     return {path: seen for path, seen in found.items() if seen is not None}
+
+
+def authority_fingerprints(keys: PkiSeen) -> dict[str, t.Optional[str]]:
+    """The fingerprint of each authority's certificate, None where there is none."""
+    files = {name: keys.files.get(path) for name, path in places.AUTHORITIES.items()}
+    return {name: file.certificate.fingerprint if file and file.certificate else None for name, file in files.items()}
 
 
 def kernel_state(machine: Machine, state: SeenState) -> dict[str, t.Any]:

@@ -8,6 +8,9 @@ import dataclasses
 import ipaddress
 import typing as t
 
+from .probe import Probe
+from .spec import ClusterSpec, NodeSpec
+
 
 @dataclasses.dataclass(frozen=True)
 class Member:
@@ -33,6 +36,12 @@ class Node:
     kubelet: t.Mapping[str, t.Any]
     resolv_conf: str
     interface_mtu: int
+    architecture: str
+    runtime_handlers: t.Mapping[str, t.Mapping[str, t.Any]]
+    manage_kernel: bool
+    packages: bool
+    swap: str
+    sysctls: t.Mapping[str, str]
 
     @property
     def member(self) -> Member:
@@ -45,6 +54,7 @@ class Layout:
     """What is the same for all hosts."""
 
     name: str
+    id: str
     versions: t.Mapping[str, str]
     domain: str
     pod_cidr: str
@@ -63,11 +73,10 @@ class Layout:
     kube_proxy: t.Mapping[str, t.Any]
     args: t.Mapping[str, t.Mapping[str, t.Any]]
     etcd_quota_bytes: int
-    manage_kernel: bool
-    swap: str
-    etcd_token: str
-
-    api_port: int = 6443
+    encryption: bool
+    certificate_days: int
+    authority_days: int
+    api_port: int
 
     @property
     def dns_address(self) -> str:
@@ -83,3 +92,74 @@ class Layout:
     def proxy_url(self) -> str:
         """The API as every host reaches it, through its own loopback."""
         return f"https://127.0.0.1:{self.proxy_port}"
+
+
+def resolve(spec: ClusterSpec, probes: t.Mapping[str, Probe], cluster_id: str) -> tuple[Layout, dict[str, Node]]:
+    """The layout and its nodes from a spec that ``with_probes`` has completed.
+
+    Hosts that were not probed are in the layout's member lists as long as the inventory tells their address.
+    """
+    nodes = {node.name: _node(node, probes.get(node.name)) for node in spec.present if node.address}
+    members = {name: node.member for name, node in nodes.items()}
+    layout = Layout(
+        name=spec.name,
+        id=cluster_id,
+        versions=spec.versions,
+        domain=spec.dns.domain,
+        pod_cidr=spec.network.pod_cidr,
+        service_cidr=spec.network.service_cidr,
+        node_prefix=spec.network.node_prefix,
+        network=spec.network.plugin,
+        network_mtu=spec.network.mtu or 0,
+        endpoint=str(spec.endpoint) if spec.endpoint else "",
+        apiserver_sans=spec.apiserver_sans,
+        control_plane=tuple(members[node.name] for node in spec.control_plane if node.name in members),
+        etcd=tuple(members[node.name] for node in spec.etcd_members if node.name in members),
+        proxy_port=spec.proxy.port,
+        audit=dataclasses.asdict(spec.audit),
+        pod_security=dataclasses.asdict(spec.pod_security),
+        authentication=spec.authentication,
+        kube_proxy=spec.kube_proxy,
+        args={
+            "apiserver": spec.apiserver_args,
+            "controller_manager": spec.controller_manager_args,
+            "scheduler": spec.scheduler_args,
+            "etcd": _etcd_args(spec),
+        },
+        etcd_quota_bytes=spec.etcd.quota_backend_bytes,
+        encryption=spec.encryption.enabled,
+        certificate_days=spec.certificates.days,
+        authority_days=spec.certificates.ca_days,
+        api_port=spec.apiserver_port,
+    )
+    return layout, nodes
+
+
+def _etcd_args(spec: ClusterSpec) -> dict[str, t.Any]:
+    own = {"heartbeat-interval": spec.etcd.heartbeat_ms, "election-timeout": spec.etcd.election_timeout_ms}
+    user = {key: ",".join(values) for key, values in spec.etcd_args.items()}
+    return {**own, **user}
+
+
+def _node(node: NodeSpec, probe: Probe | None) -> Node:
+    address = node.address or ""
+    interface = probe.interface_of(address) if probe else None
+    return Node(
+        host=node.name,
+        node_name=node.node_name or node.name,
+        address=address,
+        hostname=probe.hostname if probe else node.name,
+        control_plane=node.control_plane,
+        etcd=node.etcd,
+        labels=node.labels,
+        taints=tuple(str(taint) for taint in node.taints),
+        kubelet=node.kubelet,
+        resolv_conf=probe.resolv_conf if probe else "/etc/resolv.conf",
+        interface_mtu=interface.mtu if interface else 1500,
+        architecture=probe.architecture if probe else "",
+        runtime_handlers=node.runtime_handlers,
+        manage_kernel=node.host.manage_kernel,
+        packages=node.host.packages,
+        swap=node.host.swap,
+        sysctls=node.host.sysctls,
+    )

@@ -4,51 +4,45 @@
 
 from __future__ import annotations
 
-import typing as t
+import json
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core import places
+from ansible_collections.slipway.cluster.plugins.module_utils.core.preparation import HostWant
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import Directory, File, HostState, User
 
 from ..layout import Layout, Node
 from . import paths
+from .network import cni_target
 from .text import NOTICE
 
 SYSCTL_FILE = "/etc/sysctl.d/90-slipway.conf"
 MODULES_FILE = "/etc/modules-load.d/slipway.conf"
-KERNEL_MODULES = ("overlay", "br_netfilter", "vxlan")
-# Namespaced ones first; the rest change the whole machine and are left alone where slipway_host says so.
-NETWORK_SYSCTLS: t.Mapping[str, str] = {
-    "net.ipv4.ip_forward": "1",
-    "net.bridge.bridge-nf-call-iptables": "1",
-}
-KERNEL_SYSCTLS: t.Mapping[str, str] = {
-    "fs.inotify.max_user_instances": "8192",
-    "fs.inotify.max_user_watches": "524288",
-    "kernel.panic": "10",
-    "kernel.panic_on_oops": "1",
-    "vm.overcommit_memory": "1",
-}
-# Debian's package of each program.
-PACKAGES: t.Mapping[str, str] = {
-    "haproxy": "haproxy",
-    "nft": "nftables",
-    "openssl": "openssl",
-    "conntrack": "conntrack",
-    "mount": "mount",
-    "ip": "iproute2",
-}
 
 
-def sysctls(layout: Layout) -> dict[str, str]:
-    """The kernel settings this host gets."""
-    return {**NETWORK_SYSCTLS, **(KERNEL_SYSCTLS if layout.manage_kernel else {})}
+def host_want(layout: Layout, node: Node) -> HostWant:
+    """Everything the host needs; kernel settings without a namespace only where the host's kernel is ours to set."""
+    return HostWant(
+        state=host_target(layout, node) + cni_target(layout, node),
+        packages=places.PACKAGES if node.packages else {},
+        modules=places.KERNEL_MODULES if node.manage_kernel else (),
+        sysctls=sysctls(node),
+        swap=node.swap,
+    )
+
+
+def sysctls(node: Node) -> dict[str, str]:
+    """The kernel settings this host gets; the user's win."""
+    kernel = places.KERNEL_SYSCTLS if node.manage_kernel else {}
+    return {**places.NETWORK_SYSCTLS, **kernel, **node.sysctls}
 
 
 def host_target(layout: Layout, node: Node) -> HostState:
     """Users and directories of the components on this host, and the kernel's settings for the next boot."""
-    settings = "".join(f"{key} = {value}\n" for key, value in sysctls(layout).items())
-    files = [File(SYSCTL_FILE, NOTICE + settings)]
-    if layout.manage_kernel:
-        files.append(File(MODULES_FILE, NOTICE + "".join(f"{name}\n" for name in KERNEL_MODULES)))
+    settings = "".join(f"{key} = {value}\n" for key, value in sysctls(node).items())
+    mark = json.dumps({"name": layout.name, "id": layout.id}, indent=2) + "\n"
+    files = [File(places.CLUSTER, mark), File(SYSCTL_FILE, NOTICE + settings)]
+    if node.manage_kernel:
+        files.append(File(MODULES_FILE, NOTICE + "".join(f"{name}\n" for name in places.KERNEL_MODULES)))
     state = HostState(
         directories=(
             Directory(paths.SLIPWAY_ETC),

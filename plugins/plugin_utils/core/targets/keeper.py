@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import File, HostState, Unit
 
-from ..layout import Layout, Node
+from ..layout import Node
 from . import paths
 from .text import NOTICE
 
@@ -18,12 +18,9 @@ SERVICE_UNIT = "slipway-keeper.service"
 PROGRAM = f"{paths.SLIPWAY_VAR}/keeper.pyz"
 NODES = f"{paths.SLIPWAY_ETC}/nodes.json"
 CERTIFICATES = f"{paths.SLIPWAY_ETC}/certificates.json"
-CLUSTER = f"{paths.SLIPWAY_ETC}/cluster.json"
 
 
-def keeper_target(
-    layout: Layout, *, zipapp: str, nodes: t.Sequence[Node], certificates: t.Mapping[str, t.Any]
-) -> HostState:
+def keeper_target(*, zipapp: str, nodes: t.Sequence[Node], certificates: t.Mapping[str, t.Any]) -> HostState:
     """Program (``zipapp``, base64), what it may approve and renew, and the timer; on control-plane hosts."""
     names = {node.node_name: sorted({node.address, node.node_name}) for node in nodes}
     service = f"""{NOTICE}[Unit]
@@ -48,7 +45,6 @@ WantedBy=timers.target
 """
     return HostState(
         files=(
-            File(CLUSTER, json.dumps({"name": layout.name}, indent=2) + "\n"),
             File(NODES, json.dumps(names, indent=2, sort_keys=True) + "\n"),
             File(CERTIFICATES, json.dumps(certificates, indent=2) + "\n"),
             File(PROGRAM, zipapp, "0755", encoding="base64"),

@@ -98,7 +98,7 @@ def kubelet_target(layout: Layout, node: Node, *, joined: bool) -> HostState:
         ),
         after=("network-online.target", "containerd.service", PROXY_UNIT),
         wants=("network-online.target", "containerd.service", PROXY_UNIT),
-        lines=("KillMode=process", "Delegate=yes", "OOMScoreAdjust=-999")[: 3 if layout.manage_kernel else 2],
+        lines=("KillMode=process", "Delegate=yes", "OOMScoreAdjust=-999")[: 3 if node.manage_kernel else 2],
         inputs=(config, layout.versions["kubernetes"]),
     )
     bootstrap = token_kubeconfig(cluster=layout.name, server=layout.proxy_url, ca=paths.CA, token=TOKEN_PLACEHOLDER)
@@ -148,12 +148,12 @@ def kubelet_configuration(layout: Layout, node: Node) -> dict[str, t.Any]:
             "nodefs.inodesFree": "5%",
             "imagefs.available": "15%",
         },
-        "failSwapOn": layout.swap != "keep",
+        "failSwapOn": node.swap != "keep",
         "kubeReserved": {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "1Gi"},
         "systemReserved": {"cpu": "100m", "memory": "256Mi"},
         "makeIPTablesUtilChains": False,
         "podPidsLimit": 4096,
-        "protectKernelDefaults": layout.manage_kernel,
+        "protectKernelDefaults": node.manage_kernel,
         "readOnlyPort": 0,
         "resolvConf": node.resolv_conf,
         "rotateCertificates": True,

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from ansible_collections.slipway.cluster.plugins.module_utils.core.pki import (
     Authority,
     Certificate,
@@ -46,10 +48,14 @@ def pki_want(layout: Layout, node: Node, *, generate: bool) -> PkiWant:
             (AUTHORITIES["etcd"],), certificates=tuple(certificates), copies=tuple(copies), generate=generate
         )
     return PkiWant(
-        authorities=tuple(AUTHORITIES.values()),
+        authorities=tuple(
+            dataclasses.replace(authority, days=layout.authority_days) for authority in AUTHORITIES.values()
+        ),
         keypairs=(KeyPair("service-account", f"{paths.PKI}/sa.key", f"{paths.PKI}/sa.pub"),),
         secrets=(Secret("encryption-config", ENCRYPTION),),
-        certificates=tuple(certificates),
+        certificates=tuple(
+            dataclasses.replace(certificate, days=layout.certificate_days) for certificate in certificates
+        ),
         copies=tuple(copies),
         generate=generate,
     )
