@@ -190,6 +190,8 @@ def _check_artifact(artifact: Artifact) -> t.Iterator[Problem]:
     for what, value in (("name", artifact.name), ("version", artifact.version), *_programs(artifact)):
         if not _SAFE.fullmatch(value) or value == CURRENT:
             yield Problem(where, f"{what} {value}", "a plain file name")
+    if artifact.url and not artifact.url.startswith(("https://", "http://")):
+        yield Problem(where, f"url {artifact.url}", "an http or https URL")
     if artifact.kind == "image" and not artifact.reference:
         yield Problem(where, "is an image without a reference")
     if artifact.kind != "image" and not artifact.programs:
@@ -264,14 +266,18 @@ def _plan_activation(artifact: Artifact, seen: ArtifactsSeen) -> t.Iterator[Chan
         )
 
 
-def plan_seed(wanted: t.Iterable[Artifact], held: t.Container[str]) -> list[Change]:
-    """What the seed host must be given: each of ``wanted`` once, without the sha256 it holds already."""
+def plan_seed(wanted: t.Iterable[Artifact], held: t.Container[str], *, serve: bool = True) -> list[Change]:
+    """What the seed host must be given: each of ``wanted`` once, without the sha256 it holds; then that it serves them.
+
+    ``Change.data`` is the Artifact, or None for serving.
+    """
     artifacts = list({artifact.sha256: artifact for artifact in wanted if artifact.sha256 not in held}.values())
     labels = collections.Counter(artifact.label for artifact in artifacts)
-    return [
+    changes = [
         Change(
             f"seed {artifact.label}" + (f" ({artifact.architecture})" if labels[artifact.label] > 1 else ""),
             data=artifact,
         )
         for artifact in artifacts
     ]
+    return [*changes, Change("serve artefacts to other hosts")] if serve else changes

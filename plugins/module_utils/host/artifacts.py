@@ -52,10 +52,15 @@ def observe_artifacts(machine: Machine, links: t.Iterable[str] = tuple(COMMANDS)
     found = {path: _observe_link(path) for path in links}
     return ArtifactsSeen(
         components={name: _observe_component(machine, name) for name in _names(ROOT)},
-        blobs=frozenset(name for name in _names(BLOBS) if len(name) == 64),
+        blobs=observe_blobs(),
         images=observe_images(machine),
         links={path: target for path, target in found.items() if target is not None},
     )
+
+
+def observe_blobs() -> frozenset[str]:
+    """The sha256 of every whole blob on this host."""
+    return frozenset(name for name in _names(BLOBS) if len(name) == 64)
 
 
 def observe_images(machine: Machine) -> dict[str, str]:
@@ -95,8 +100,8 @@ def _observe_link(path: str) -> t.Optional[str]:
 class Installer:
     """Carries out a plan of core/artifacts.py; one object per run of the module.
 
-    With the first change all fetching and unpacking begins, in a few threads, and each change waits for its own part: so
-    the plan's order is what is reported, and cores and network are used in between. ``keep_blobs`` leaves fetched
+    With the first change all fetching and unpacking begins, in a few threads, and each change waits for its own part:
+    the plan's order is what is reported, while cores and network are used in between. ``keep_blobs`` leaves fetched
     archives in place, for a host that serves them.
     """
 
@@ -109,6 +114,13 @@ class Installer:
         self._fetched: dict[str, _Future[None]] = {}
         self._done: dict[str, _Future[None]] = {}
 
+    @property
+    def held(self) -> list[Artifact]:
+        """What this run fetched or unpacked and can give to others."""
+        return [
+            change.data[1] for change in self._plan if change.data[0] != LINK and os.path.exists(change.data[1].blob)
+        ]
+
     def plan(self, want: ArtifactsWant, seen: ArtifactsSeen) -> list[Change]:
         """The plan of the core, remembered so that its parts can be worked on at once."""
         changes = plan_artifacts(want, seen)
@@ -117,7 +129,6 @@ class Installer:
 
     def apply(self, machine: Machine, want: ArtifactsWant, change: Change) -> None:
         """Carry out one change of the plan; safe to repeat and safe to be killed in."""
-        del want
         verb, subject, *rest = change.data
         if verb == ACTIVATE:
             machine.link(f"{ROOT}/{subject.name}/{CURRENT}", subject.version)
@@ -126,13 +137,13 @@ class Installer:
             machine.link(subject, rest[0])
         else:
             if not self._done:
-                self._start(machine)
+                self._start(machine, want)
             self._wait(self._fetched[subject.sha256] if verb == FETCH else self._done[subject.sha256])
 
-    def _start(self, machine: Machine) -> None:
+    def _start(self, machine: Machine, want: ArtifactsWant) -> None:
         wanted = {verb: [change.data[1] for change in self._plan if change.data[0] == verb] for verb in (FETCH, UNPACK)}
         os.makedirs(BLOBS, mode=0o755, exist_ok=True)
-        _remove_leftovers()
+        _remove_leftovers(None if self._keep_blobs else {artifact.sha256 for artifact in want.artifacts})
         require_space(BLOBS, sum(artifact.size for artifact in wanted[FETCH]), "the artefacts to fetch")
         artifacts = {artifact.sha256: artifact for artifact in (*wanted[FETCH], *wanted[UNPACK])}
         pool = concurrent.futures.ThreadPoolExecutor(max_workers=WORKERS)
@@ -144,8 +155,6 @@ class Installer:
 
     def _work(self, machine: Machine, artifact: Artifact, fetched: _Future[None]) -> None:
         try:
-            if self._cancelled.is_set():
-                raise Cancelled
             obtain(artifact, self._sources, self._cancelled)
         except BaseException as error:
             fetched.set_exception(error)
@@ -169,10 +178,13 @@ class Installer:
         raise SlipwayError(list(dict.fromkeys(problems)))
 
 
-def _remove_leftovers() -> None:
-    """What killed runs left: the host's lock says that nobody is writing them."""
+def _remove_leftovers(keep: t.Optional[t.Container[str]]) -> None:
+    """Remove what killed runs left half, and blobs that are not to be kept (None keeps all).
+
+    The host's lock says that nobody is writing them.
+    """
     for name in _names(BLOBS):
-        if name.endswith(PARTIAL):
+        if name.endswith(PARTIAL) or (keep is not None and name not in keep):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{BLOBS}/{name}")
 
@@ -181,7 +193,8 @@ def install(machine: Machine, artifact: Artifact, *, keep_blob: bool) -> None:
     """Turn the verified blob into ``artifact.directory``, which appears complete, with its stamp, or not at all."""
     partial = artifact.directory + PARTIAL
     machine.remove(partial)
-    os.makedirs(partial, mode=0o755)
+    for directory in (ROOT, os.path.dirname(partial), partial):
+        machine.make_directory(directory, mode=0o755)
     try:
         if artifact.kind == "archive":
             _extract(artifact, partial)
@@ -253,7 +266,6 @@ def _make_durable(artifact: Artifact, directory: str) -> None:
     for program in artifact.programs:
         handle = os.open(f"{directory}/{program}", os.O_RDONLY)
         try:
-            os.fchown(handle, 0, 0)
             os.fchmod(handle, 0o755)
             os.fsync(handle)
         finally:
@@ -262,7 +274,7 @@ def _make_durable(artifact: Artifact, directory: str) -> None:
         stream.write(artifact.sha256 + "\n")
         stream.flush()
         os.fsync(stream.fileno())
-    os.chmod(directory, 0o755)
+    os.chmod(directory, 0o755)  # noqa: S103  # programs are for everybody
 
 
 def _publish(machine: Machine, partial: str, final: str) -> None:

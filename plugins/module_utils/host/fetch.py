@@ -66,6 +66,8 @@ def obtain(artifact: Artifact, sources: Sources, cancelled: threading.Event) -> 
 
     SlipwayError names every source that was tried with what it gave.
     """
+    if cancelled.is_set():
+        raise Cancelled
     if os.path.exists(artifact.blob):
         if sha256_of(artifact.blob, cancelled) == artifact.sha256:
             return
@@ -230,12 +232,12 @@ def _no_space(directory: str, what: str, needed: int, free: int) -> Problem:
 
 
 def _free(directory: str) -> int:
-    status = os.statvfs(directory)
+    status = os.statvfs(mount_of(directory))
     return status.f_bavail * status.f_frsize
 
 
 def mount_of(path: str) -> str:
-    """The mount point that holds the path."""
+    """The mount point that holds the path, or will hold it."""
     path = os.path.realpath(path)
     while not os.path.ismount(path):
         path = os.path.dirname(path)
