@@ -19,6 +19,7 @@ from .model import (
     NodeSpec,
     Setting,
 )
+from .resolving import with_probes
 from .texts import Endpoint, Taint
 from .versions import resolve_version
 
@@ -36,4 +37,5 @@ __all__ = [
     "explain",
     "load",
     "resolve_version",
+    "with_probes",
 ]

@@ -515,6 +515,28 @@ _NODE = (
         for when in ("before", "after")
     ),
 )
+PREFLIGHT: t.Mapping[str, str] = {
+    "os": "the operating system has been tested",
+    "architecture": "there are artefacts for the processor",
+    "kernel": "the kernel is new enough for kube-proxy's nftables mode",
+    "python": "the host's Python is new enough",
+    "systemd": "systemd runs and is new enough",
+    "cgroup": "cgroup v2, or the kubelet is told to accept v1",
+    "memory": "enough memory for the host's roles",
+    "disk": "enough free disk where the host's roles write",
+    "swap": "swap is off, or is turned off, or the kubelet accepts it",
+    "clock": "the host's clock agrees with the controller's and is kept right",
+    "ports": "nobody else listens on the ports of the host's roles",
+    "programs": "the programs the host needs from its distribution are there, or are installed",
+    "identity": "no two hosts have the same machine-id or host name",
+    "address": "the host has the address the cluster knows it by",
+    "networks": "pod_cidr and service_cidr do not reach into networks the host is in",
+    "resolvers": "cluster DNS has a resolver that is not itself",
+    "proxy": "HTTP proxy settings leave the cluster's addresses alone",
+    "kubeadm": "nothing that kubeadm left behind",
+}
+"""Preflight checks that a user may ignore: name → what they make sure of."""
+
 _REST = (
     Variable(
         "slipway_secret_registry_passwords",
@@ -527,8 +549,8 @@ _REST = (
     Variable(
         "slipway_ignore_preflight",
         Scope.RUN,
-        Items(_NAME, single=True),
-        "Preflight checks, by name, whose errors become warnings.",
+        Items(Choice(tuple(PREFLIGHT)), single=True),
+        "Preflight checks whose errors become warnings.",
         [],
         ["memory", "clock"],
     ),
