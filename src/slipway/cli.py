@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.metadata
 import sys
 import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 from slipway import verbs
+from slipway.bundle import commands as bundle
+from slipway.lab import commands as lab
 from slipway.report import problem_lines
 from slipway.verbs import EXIT_FAILED, EXIT_INTERRUPTED
 
@@ -25,12 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"slipway {importlib.metadata.version('slipway')}")
     subparsers = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     verbs.register(subparsers)
-    for module in ("slipway.bundle.commands", "slipway.lab.commands"):
-        try:
-            loaded = importlib.import_module(module)
-        except ModuleNotFoundError:
-            continue
-        loaded.register(subparsers)
+    bundle.register(subparsers)
+    lab.register(subparsers)
     return parser
 
 

@@ -82,7 +82,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     reset.set_defaults(run=run_reset)
 
     kubeconfig = _verb(subparsers, "kubeconfig", "fetch a kubeconfig for people, valid for weeks")
-    kubeconfig.add_argument("--output", metavar="FILE", help="where to write it (default: ./kubeconfig)")
+    kubeconfig.add_argument("--output", metavar="FILE", help="where to write it (default: beside the inventory)")
     kubeconfig.set_defaults(run=run_kubeconfig)
 
 
@@ -239,9 +239,12 @@ def run_reset(args: argparse.Namespace) -> int:
 
 
 def run_kubeconfig(args: argparse.Namespace) -> int:
-    """``slipway kubeconfig``: writes the file and says where."""
-    path = pathlib.Path(args.output or "kubeconfig").absolute()
-    code = execute(run_of("kubeconfig", args, {"slipway_kubeconfig_output": str(path)}), _console(args))
-    if code == EXIT_DONE:
-        print(f"kubeconfig: {path}")
+    """``slipway kubeconfig``: fetches the file and says where it lies."""
+    extra = (
+        {"slipway_kubeconfig_output": str(pathlib.Path(args.output).expanduser().absolute())} if args.output else None
+    )
+    console = _console(args)
+    code = execute(run_of("kubeconfig", args, extra), console)
+    if code == EXIT_DONE and console.log.report:
+        print(f"kubeconfig: {console.log.report.get('kubeconfig')}")
     return code
