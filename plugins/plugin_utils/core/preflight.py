@@ -113,8 +113,8 @@ def check(
     """Every problem of every host, errors first; the same problem of several hosts is said once.
 
     ``silent`` are hosts that could not be probed and why (in words); a host of the spec that is in neither is silent
-    too. ``clocks`` are the controller's times around each probe; ``architectures`` those there are artefacts for. Errors
-    of the checks named in the spec's ``ignore_preflight`` come back as warnings.
+    too. ``clocks`` are the controller's times around each probe; ``architectures`` those there are artefacts for.
+    Errors of the checks named in the spec's ``ignore_preflight`` come back as warnings.
     """
     wanted = {node.name: probes[node.name] for node in spec.present if node.name in probes}
     seen = Seen(spec, wanted, clocks or {}, frozenset(architectures))
@@ -131,7 +131,7 @@ def unreachable(host: str, reason: str) -> Finding:
     reason = " ".join(reason.split())
     return Finding(
         f"cannot be reached: {reason}",
-        "every host of the cluster answers",
+        "an answer from every host of the cluster",
         "check address, SSH key and power, or set slipway_node_absent for a host that is gone",
         host,
     )

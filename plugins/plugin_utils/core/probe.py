@@ -4,10 +4,7 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
-import re
 import typing as t
 
 from ...module_utils.core.problems import Problem, SlipwayError
@@ -64,7 +61,7 @@ class ClusterMark:
 class Probe:
     """One host. ``time`` is in seconds since the epoch by the host's own clock.
 
-    ``authorities`` are SHA-256 fingerprints of the CA certificates that are there, by name; ``artifacts`` are the
+    ``authorities`` are fingerprints of the CA certificates that are there, by name; ``artifacts`` are the
     active versions by component; ``programs`` are paths by name. None of a setting means that the host could not say.
     """
 
@@ -155,25 +152,13 @@ def _probe(data: t.Mapping[str, t.Any]) -> Probe:
         listening=tuple(_pick(Listener, each) for each in data["listening"]),
         kernel_modules=bool(data["kernel_modules"]),
         cluster=ClusterMark(mark["name"], mark["id"]) if mark else None,
-        authorities={name: fingerprint(text) for name, text in data["authority_certificates"].items() if text},
-        etcd_data=bool(data["etcd"]["data"]),
-        etcd_formed=bool(data["etcd"].get("formed")),
-        artifacts={name: (each or {}).get("current") for name, each in data["artifacts"]["components"].items()},
+        authorities={name: text for name, text in data["authorities"].items() if text},
+        etcd_data=bool(data["etcd_data"]),
+        etcd_formed=bool((data.get("etcd") or {}).get("formed")),
+        artifacts={name: (each or {}).get("current") or None for name, each in data["artifacts"].items()},
         kubeadm_leftovers=tuple(data["kubeadm_leftovers"]),
         node_name=data.get("node_name"),
     )
-
-
-def fingerprint(certificate: str) -> str:
-    """SHA-256 of a PEM text's first certificate (of the text itself if it holds none), as openssl counts it."""
-    match = re.search(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END", certificate)
-    content = certificate.encode()
-    if match:
-        try:
-            content = base64.b64decode("".join(match.group(1).split()), validate=True)
-        except ValueError:
-            content = certificate.encode()
-    return hashlib.sha256(content).hexdigest()
 
 
 def _pick[T](kind: type[T], data: t.Mapping[str, t.Any]) -> T:
