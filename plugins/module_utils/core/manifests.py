@@ -219,19 +219,18 @@ def comparable(item: t.Mapping[str, t.Any]) -> KubernetesObject:
     return kept
 
 
-def shown(item: t.Optional[t.Mapping[str, t.Any]], other: t.Optional[t.Mapping[str, t.Any]] = None) -> str:
-    """The object as text for a diff, values of a Secret masked so that only the fact of a difference is seen.
+def shown(item: t.Mapping[str, t.Any], other: t.Optional[t.Mapping[str, t.Any]] = None, *, side: str = "") -> str:
+    """The object as text for one ``side`` of a diff; ``other`` is what stands on the other side.
 
-    ``other`` is the other side of the diff.
+    Values of a Secret are masked, so that only the fact of a difference is seen.
     """
-    if item is None:
-        return ""
     kept = comparable(item)
-    if item.get("kind") == "Secret":
-        mask = "***" if other is None or _secrets(item) == _secrets(other) else "*** (differs)"
+    if item["kind"] == "Secret":
         for field in ("data", "stringData"):
-            if kept.get(field):
-                kept[field] = dict.fromkeys(kept[field], mask)
+            values, others = item.get(field) or {}, (other or {}).get(field) or {}
+            if values:
+                same = "***" if other is None else f"*** ({side})"
+                kept[field] = {key: "***" if others.get(key) == value else same for key, value in values.items()}
     return json.dumps(kept, indent=2, sort_keys=True) + "\n"
 
 
@@ -327,7 +326,7 @@ def _apply_changes(want: ManifestSet, seen: SetSeen) -> list[Change]:
             steps.append(("create", item, "", shown(item)))
         elif predicted is None or comparable(live) != comparable(predicted):
             after = predicted or item
-            steps.append(("update", item, shown(live, after), shown(after, live)))
+            steps.append(("update", item, shown(live, after, side="before"), shown(after, live, side="after")))
     changes = []
     for (verb, _stage_of), group in itertools.groupby(steps, key=lambda step: (step[0], _stage(step[1]))):
         members = list(group)
