@@ -17,8 +17,9 @@ import typing as t
 from .artifacts import BLOB_LABEL, BLOBS, ROOT
 from .change import Change
 from .problems import Problem, SlipwayError
-from .state import DIGEST_VARIABLE, Directory, File, HostState, Unit, digest_of
+from .state import DIGEST_VARIABLE, Absent, Directory, File, HostState, Unit, digest_of
 
+MARKER = "# Written by Slipway; changes made here are undone by its next run.\n"
 CONFIG_PATH = "/etc/containerd/config.toml"
 REGISTRIES_PATH = "/etc/containerd/certs.d"
 UNIT_NAME = "containerd.service"
@@ -26,8 +27,10 @@ SOCKET = "/run/containerd/containerd.sock"
 NAMESPACE = "k8s.io"
 PINNED_LABEL = "io.cri-containerd.pinned"
 CTR = f"{ROOT}/containerd/current/ctr"
+_RUNC_TYPE = "io.containerd.runc.v2"
 _RUNC = f"{ROOT}/runc/current/runc"
 _PATH = f"{ROOT}/containerd/current:{ROOT}/runc/current:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_DOCKER_HUB = "registry-1.docker.io"
 _CAPABILITIES = ("pull", "resolve", "push")
 _HANDLER = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
@@ -52,23 +55,11 @@ class Registry:
 
 @dataclasses.dataclass(frozen=True)
 class Credential:
-    """User and password of a registry or mirror, by the host (and port) of its URL."""
+    """User and password of a registry or mirror, by the host (and port) of its URL; ``docker.io`` for Docker Hub."""
 
     host: str
     username: str
     password: str = dataclasses.field(repr=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class RuntimeHandler:
-    """One more runtime: a RuntimeClass names it as its handler. ``options`` are the runtime's own, scalars only."""
-
-    name: str
-    runtime_type: str = "io.containerd.runc.v2"
-    binary: str = ""
-    options: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
-    snapshotter: str = ""
-    privileged_without_host_devices: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +81,7 @@ class ContainerdWant:
 
     ``version`` stands for the binaries of containerd and runc: another one restarts containerd (running containers go
     on). ``restrict_oom_score_adj`` is for hosts that may not lower an oom_score_adj, such as containers.
+    ``runtime_handlers`` are further runtimes, by the name a RuntimeClass uses, each containerd's table of it.
     ``cni_template`` is the path of a CNI configuration containerd fills with the node's pod CIDR, told by the kubelet.
     """
 
@@ -98,7 +90,7 @@ class ContainerdWant:
     systemd_cgroup: bool = True
     restrict_oom_score_adj: bool = False
     snapshotter: str = "overlayfs"
-    runtime_handlers: tuple[RuntimeHandler, ...] = ()
+    runtime_handlers: t.Mapping[str, t.Mapping[str, t.Any]] = dataclasses.field(default_factory=dict)
     registries: tuple[Registry, ...] = ()
     credentials: tuple[Credential, ...] = ()
     images: tuple[Image, ...] = ()
@@ -122,7 +114,7 @@ class ContainerdWant:
         names = {field.name for field in dataclasses.fields(cls)}
         scalars = {key: given[key] for key in _SCALARS if key in given}
         want = cls(
-            runtime_handlers=tuple(_build(RuntimeHandler, item) for item in given.get("runtime_handlers", ())),
+            runtime_handlers=dict(given.get("runtime_handlers", {})),
             registries=tuple(_build(Registry, item) for item in given.get("registries", ())),
             credentials=tuple(_build(Credential, {"host": host, **item}) for host, item in credentials),
             images=tuple(_build(Image, item) for item in given.get("images", ())),
@@ -136,7 +128,15 @@ class ContainerdWant:
         return want
 
 
-_SCALARS = ("version", "sandbox_image", "systemd_cgroup", "restrict_oom_score_adj", "snapshotter", "cni_template", "keep_blobs")
+_SCALARS = (
+    "version",
+    "sandbox_image",
+    "systemd_cgroup",
+    "restrict_oom_score_adj",
+    "snapshotter",
+    "cni_template",
+    "keep_blobs",
+)
 
 
 def _build(kind: t.Callable[..., t.Any], item: t.Mapping[str, t.Any]) -> t.Any:
@@ -169,9 +169,14 @@ def check_containerd(want: ContainerdWant) -> list[Problem]:
         if credential.host not in known
     ]
     problems += [
-        Problem(f"runtime handler {handler.name}", "is not a name a RuntimeClass can use", "a-z, 0-9 and -, not runc")
-        for handler in want.runtime_handlers
-        if not _HANDLER.fullmatch(handler.name) or handler.name == "runc"
+        Problem(f"runtime handler {name}", "is not a name a RuntimeClass can use", "a-z, 0-9 and -, not runc")
+        for name in sorted(want.runtime_handlers)
+        if not _HANDLER.fullmatch(name) or name == "runc"
+    ]
+    problems += [
+        Problem(f"runtime handler {name}", "has no runtime_type", "such as io.containerd.runc.v2")
+        for name, table in sorted(want.runtime_handlers.items())
+        if not table.get("runtime_type")
     ]
     return problems
 
@@ -219,6 +224,14 @@ def plan_images(want: t.Iterable[Image], seen: t.Mapping[str, str]) -> list[Chan
     ]
 
 
+def plan_registries(want: ContainerdWant, seen: t.Iterable[str]) -> list[Change]:
+    """Removal of the configuration of registries, ``seen`` on the host as Slipway's, that are no longer wanted."""
+    wanted = {registry.host for registry in want.registries}
+    return [
+        Change(f"remove registry {host}", data=Absent(_registry_directory(host))) for host in sorted(set(seen) - wanted)
+    ]
+
+
 def image_labels(image: Image) -> dict[str, str]:
     """The labels an imported image has: where it came from, and that the kubelet's collector shall keep it."""
     return {BLOB_LABEL: image.sha256, PINNED_LABEL: "pinned"}
@@ -244,8 +257,8 @@ def config_toml(want: ContainerdWant) -> str:
     images: dict[str, t.Any] = {"snapshotter": want.snapshotter, "registry": {"config_path": REGISTRIES_PATH}}
     if want.sandbox_image:
         images["pinned_images"] = {"sandbox": want.sandbox_image}
-    runtimes = {"runc": _runtime(RuntimeHandler("runc", binary=_RUNC), want)}
-    runtimes.update({handler.name: _runtime(handler, want) for handler in want.runtime_handlers})
+    handlers = {"runc": {"runtime_type": _RUNC_TYPE, "options": {"BinaryName": _RUNC}}, **want.runtime_handlers}
+    runtimes = {name: _runtime(table, want) for name, table in handlers.items()}
     cni: dict[str, t.Any] = {"bin_dirs": list(want.cni_bin_dirs), "conf_dir": "/etc/cni/net.d"}
     if want.cni_template:
         cni["conf_template"] = want.cni_template
@@ -255,24 +268,14 @@ def config_toml(want: ContainerdWant) -> str:
         "cni": cni,
     }
     plugins = {"io.containerd.cri.v1.images": images, "io.containerd.cri.v1.runtime": runtime}
-    return "# Written by Slipway; changes made here are undone by its next run.\n" + toml(
-        {"version": 3, "plugins": plugins}
-    )
+    return MARKER + toml({"version": 3, "plugins": plugins})
 
 
-def _runtime(handler: RuntimeHandler, want: ContainerdWant) -> dict[str, t.Any]:
-    runtime: dict[str, t.Any] = {"runtime_type": handler.runtime_type}
-    if handler.snapshotter:
-        runtime["snapshotter"] = handler.snapshotter
-    if handler.privileged_without_host_devices:
-        runtime["privileged_without_host_devices"] = True
-    options: dict[str, t.Any] = {}
-    if handler.binary:
-        options["BinaryName"] = handler.binary
-    if handler.runtime_type == "io.containerd.runc.v2":
-        options["SystemdCgroup"] = want.systemd_cgroup
-    options.update(handler.options)
-    return {**runtime, "options": options} if options else runtime
+def _runtime(table: t.Mapping[str, t.Any], want: ContainerdWant) -> dict[str, t.Any]:
+    """A runtime's table; runc and its kin get the cgroup driver that all must share."""
+    if table["runtime_type"] != _RUNC_TYPE:
+        return dict(table)
+    return {**table, "options": {"SystemdCgroup": want.systemd_cgroup, **table.get("options", {})}}
 
 
 def _registry_directory(host: str) -> str:
@@ -317,17 +320,18 @@ def hosts_toml(registry: Registry, credentials: t.Sequence[Credential]) -> tuple
     if registry.mirrors:
         document["host"] = {url: settings(url) for url in registry.mirrors}
     used = {_authority(url) for url in (*registry.mirrors, server)}
-    return toml(document), bool(used & set(passwords))
+    return MARKER + toml(document), bool(used & set(passwords))
 
 
 def _server(registry: Registry) -> str:
     if registry.server or registry.host == "_default":
         return registry.server
-    return "https://registry-1.docker.io" if registry.host == "docker.io" else f"https://{registry.host}"
+    return f"https://{_DOCKER_HUB}" if registry.host == "docker.io" else f"https://{registry.host}"
 
 
 def _authority(url: str) -> str:
-    return re.sub(r"^[a-z]+://", "", url).split("/", 1)[0]
+    authority = re.sub(r"^[a-z]+://", "", url).split("/", 1)[0]
+    return "docker.io" if authority == _DOCKER_HUB else authority
 
 
 def _basic(credential: Credential) -> str:
@@ -370,8 +374,7 @@ def _unit(want: ContainerdWant, digest: str) -> str:
     """
     oom = "" if want.restrict_oom_score_adj else "OOMScoreAdjust=-999\n"
     return f"""\
-# Written by Slipway; changes made here are undone by its next run.
-[Unit]
+{MARKER}[Unit]
 Description=containerd container runtime
 Documentation=https://containerd.io
 After=network.target dbus.service local-fs.target

@@ -1,0 +1,131 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Observe and bring about a host's containerd: files and unit as any component's, then its images."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import typing as t
+
+from ..core.change import Change
+from ..core.containerd import (
+    CTR,
+    MARKER,
+    NAMESPACE,
+    REGISTRIES_PATH,
+    UNIT_NAME,
+    ContainerdWant,
+    Image,
+    containerd_target,
+    image_labels,
+    plan_images,
+    plan_registries,
+)
+from ..core.problems import Problem, SlipwayError
+from ..core.state import SeenState, plan_state
+from .artifacts import observe_images
+from .fetch import sha256_of
+from .machine import Machine
+from .state import apply_state, observe_state
+from .systemd import unit_failure
+
+IMPORT_SECONDS = 300.0
+READY_SECONDS = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ContainerdSeen:
+    """Files and unit, images with the archive they came from, and the registries Slipway configured."""
+
+    state: SeenState
+    images: t.Mapping[str, str]
+    registries: tuple[str, ...]
+
+
+def observe_containerd(machine: Machine, want: ContainerdWant) -> ContainerdSeen:
+    """What the host has; on a bare host nothing."""
+    return ContainerdSeen(
+        observe_state(machine, containerd_target(want)), observe_images(machine), tuple(_our_registries(machine))
+    )
+
+
+def _our_registries(machine: Machine) -> t.Iterator[str]:
+    with contextlib.suppress(FileNotFoundError):
+        for host in sorted(os.listdir(REGISTRIES_PATH)):
+            if (machine.read_text(f"{REGISTRIES_PATH}/{host}/hosts.toml") or "").startswith(MARKER):
+                yield host
+
+
+def plan_containerd(want: ContainerdWant, seen: ContainerdSeen) -> list[Change]:
+    """Files and unit, then what needs it to run."""
+    return [
+        *plan_registries(want, seen.registries),
+        *plan_state(containerd_target(want), seen.state),
+        *plan_images(want.images, seen.images),
+    ]
+
+
+def apply_containerd(machine: Machine, want: ContainerdWant, change: Change) -> None:
+    """Carry out one change; safe to repeat and safe to be killed in."""
+    if isinstance(change.data, Image):
+        import_image(machine, change.data)
+        if not want.keep_blobs:
+            machine.remove(change.data.blob)
+    else:
+        apply_state(machine, change)
+
+
+def import_image(machine: Machine, image: Image) -> None:
+    """Import the image from its archive, pinned and labelled with where it came from."""
+    if not machine.exists(image.blob):
+        raise SlipwayError(
+            Problem(
+                image.reference,
+                f"its archive {image.blob} is not on this host",
+                "an archive brought by slipway.cluster.artifacts",
+                "run that first, with the image among its artifacts",
+            )
+        )
+    found = sha256_of(image.blob)
+    if found != image.sha256:
+        machine.remove(image.blob)
+        raise SlipwayError(
+            Problem(image.blob, f"had sha256 {found} and was removed", f"sha256 {image.sha256}", "run again")
+        )
+    labels = [word for key, value in image_labels(image).items() for word in ("--label", f"{key}={value}")]
+    command = [CTR, "--namespace", NAMESPACE, "images", "import", "--local", *labels, image.blob]
+    machine.run(command, timeout=IMPORT_SECONDS)
+    if observe_images(machine).get(image.reference) != image.sha256:
+        raise SlipwayError(
+            Problem(
+                image.reference,
+                "is not in the archive that was imported for it",
+                "an OCI archive that names it (org.opencontainers.image.ref.name or io.containerd.image.name)",
+                "mend the reference in the lock's entry",
+            )
+        )
+
+
+def settle_containerd(machine: Machine, want: ContainerdWant) -> None:
+    """Wait until containerd answers and its CRI plugins work: with a wrong setting it runs without them."""
+    del want
+    machine.wait(
+        UNIT_NAME,
+        lambda: _cri_trouble(machine),
+        timeout=READY_SECONDS,
+        remedy=f"see journalctl -u {UNIT_NAME}; wrong runtime handlers are a common cause",
+    )
+
+
+def _cri_trouble(machine: Machine) -> t.Optional[str]:
+    listing = machine.run([CTR, "plugins", "ls"], check=False, timeout=10)
+    if listing.rc != 0:
+        return unit_failure(machine, UNIT_NAME)
+    lines = [line.split() for line in listing.stdout.splitlines()]
+    states = {f"{line[0]}.{line[1]}": line[-1] for line in lines if len(line) >= 4 and "cri" in line[0] + line[1]}
+    wrong = sorted(name for name, state in states.items() if state != "ok")
+    if "io.containerd.grpc.v1.cri" not in states:
+        return "no CRI plugin"
+    return "plugins that failed: " + ", ".join(wrong) + "; " + unit_failure(machine, UNIT_NAME) if wrong else None
