@@ -27,6 +27,7 @@ CLOCK_LIMIT_SECONDS = 5.0
 """etcd and certificates made a moment ago take about this much difference."""
 TESTED = {"debian": frozenset({"12", "13"})}
 ARCHITECTURES = frozenset({"amd64", "arm64"})
+_CLUSTER_CA = "kubernetes"
 _INSTALLS_PACKAGES = frozenset({"debian", "ubuntu"})
 _ANYWHERE = frozenset({"", "*", "0.0.0.0", "::", "[::]"})  # noqa: S104
 
@@ -298,14 +299,14 @@ def _swap(seen: Seen) -> t.Iterator[Finding]:
     for node, probe in seen.pairs():
         if not probe.swaps or not node.is_node:
             continue
-        if node.kubelet.get("failSwapOn") is True and seen.spec.host.swap == "keep":
+        if node.kubelet.get("failSwapOn") is True and node.host.swap == "keep":
             yield Finding(
                 "swap is on, and slipway_kubelet.failSwapOn makes the kubelet refuse to start",
                 "one or the other",
                 "leave failSwapOn out, or set slipway_host.swap: disable",
                 node.name,
             )
-        elif seen.spec.host.swap == "disable":
+        elif node.host.swap == "disable":
             yield Finding(
                 "swap is on",
                 remedy="Slipway turns it off, now and at boot; slipway_host.swap: keep leaves it",
@@ -388,7 +389,7 @@ def _programs(seen: Seen) -> t.Iterator[Finding]:
         if not missing:
             continue
         packages = " ".join(sorted({PACKAGES[name] for name in missing}))
-        installs = seen.spec.host.packages and probe.os_id in _INSTALLS_PACKAGES
+        installs = node.host.packages and probe.os_id in _INSTALLS_PACKAGES
         yield Finding(
             f"not installed: {', '.join(missing)}",
             "" if installs else f"the packages {packages} (Debian's names)",
@@ -566,21 +567,22 @@ def is_ours(probe: Probe) -> bool:
 
 
 def _leftovers(seen: Seen) -> t.Iterator[Finding]:
+    """Other kinds of CA and etcd's data; whether the cluster's own CA is foreign, the planner judges by its traces."""
     for node, probe in seen.pairs():
         if is_ours(probe):
             continue
         remedy = "if nobody needs that cluster, remove it from the host; nothing was touched"
-        if probe.authorities:
-            found = ", ".join(sorted(probe.authorities))
+        others = sorted(set(probe.authorities) - {_CLUSTER_CA})
+        if others:
+            found = ", ".join(others)
             yield Finding(f"has a CA that Slipway did not make ({found})", "no other cluster's keys", remedy, node.name)
         if probe.etcd_data:
             yield Finding("/var/lib/etcd holds data that is not Slipway's", "no other etcd's data", remedy, node.name)
 
 
 def _authorities(seen: Seen) -> t.Iterator[Finding]:
-    """One CA of each kind in the whole cluster, known to a control-plane host if to anyone."""
-    kinds = sorted({kind for _, probe in seen.pairs() for kind in probe.authorities})
-    for kind in kinds:
+    """One CA of each other kind in the whole cluster; the cluster's own is judged by the planner."""
+    for kind in sorted({kind for _, probe in seen.pairs() for kind in probe.authorities} - {_CLUSTER_CA}):
         hosts: dict[str, list[str]] = {}
         for node, probe in seen.pairs():
             if kind in probe.authorities:
@@ -591,17 +593,8 @@ def _authorities(seen: Seen) -> t.Iterator[Finding]:
                 f"hosts have different CAs: {said}",
                 "the same CA on all hosts",
                 "find out which is the cluster's and reset the other hosts; nothing was touched",
-                subject=f"CA {kind}",
+                subject=f"certificate authority {kind}",
             )
-    masters = [probe for node, probe in seen.pairs() if node.control_plane]
-    carriers = [node.name for node, probe in seen.pairs() if "kubernetes" in probe.authorities]
-    if carriers and masters and not any("kubernetes" in probe.authorities for probe in masters):
-        yield Finding(
-            f"{names(carriers)} are of a cluster whose CA no control-plane host has",
-            "the CA on a control-plane host",
-            "bring the old control plane back, or reset these hosts",
-            subject="CA kubernetes",
-        )
 
 
 CHECKS: t.Mapping[str, t.Callable[[Seen], t.Iterator[Finding]]] = {

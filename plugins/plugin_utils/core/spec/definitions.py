@@ -383,9 +383,6 @@ _CLUSTER = (
         {},
         {"registries": [{"host": "docker.io", "mirrors": ["https://mirror.example.org"], "username": "puller"}]},
     ),
-    Variable(
-        "slipway_host", Scope.CLUSTER, _HOST_SETTINGS, "What Slipway may touch on hosts.", {}, {"manage_kernel": False}
-    ),
     Variable("slipway_apiserver_port", Scope.CLUSTER, Integer(1024, 65535), "Port of every API server.", 6443, 7443),
     Variable(
         "slipway_apiserver_args",
@@ -500,6 +497,9 @@ _NODE = (
         "KubeletConfiguration fields, verbatim, merged over Slipway's.",
         {},
         {"maxPods": 200, "evictionHard": {"memory.available": "200Mi"}},
+    ),
+    Variable(
+        "slipway_host", Scope.NODE, _HOST_SETTINGS, "What Slipway may touch on the host.", {}, {"manage_kernel": False}
     ),
     Variable("slipway_node_absent", Scope.NODE, Flag(), "Whether the host is to leave the cluster.", False, True),
     *(

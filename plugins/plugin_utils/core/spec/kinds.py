@@ -296,15 +296,13 @@ class FlagValues(Kind):
         if not texts.valid(texts.flag_name, name):
             return _wrong(name, path, "a flag's name", "write it without dashes before it: profiling, not --profiling")
         if name in self.reserved:
-            return Parsed(None, (Fault(path, "a flag that Slipway decides", "other flags only", self.reserved[name]),))
-        several = isinstance(value, collections.abc.Sequence) and not isinstance(value, str)
-        values = value if several else [value]
+            return Parsed((), (Fault(path, "a flag that Slipway decides", "other flags only", self.reserved[name]),))
         if value is None:
-            return Parsed(None)
+            return Parsed(())
+        values = value if isinstance(value, collections.abc.Sequence) and not isinstance(value, str) else [value]
         if not all(isinstance(each, (str, bool, int, float)) for each in values):
             return _wrong(value, path, "a text, number, true, false, null or a list of them")
-        parsed = tuple(_flag_text(each) for each in values)
-        return Parsed(parsed if several else parsed[0])
+        return Parsed(tuple(_flag_text(each) for each in values))
 
     @t.override
     def describe(self) -> str:

@@ -212,6 +212,7 @@ def _node(host: _Host, shape: _Shape) -> NodeSpec:
         taints=merged.taints,
         kubelet=merged.kubelet,
         runtime_handlers=merged.runtime_handlers,
+        host=values["slipway_host"],
         absent=values["slipway_node_absent"],
         tasks={
             name.removeprefix("slipway_tasks_"): values[name] for name in VARIABLES if name.startswith("slipway_tasks_")

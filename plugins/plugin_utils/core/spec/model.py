@@ -17,8 +17,8 @@ WORKER = "worker"
 ETCD = "etcd"
 PHASES = ("host", "control_plane", "node", "addons")
 
-type Args = t.Mapping[str, str | tuple[str, ...] | None]
-"""Flags without dashes → value, values (the flag is repeated), or None, which leaves Slipway's own flag out."""
+type Args = t.Mapping[str, tuple[str, ...]]
+"""Flags without dashes → their values, one flag each; an empty tuple leaves Slipway's own flag out."""
 
 
 class Setting(t.NamedTuple):
@@ -218,6 +218,7 @@ class NodeSpec:
     taints: tuple[Taint, ...]
     kubelet: t.Mapping[str, t.Any]
     runtime_handlers: t.Mapping[str, t.Mapping[str, t.Any]]
+    host: HostSettings
     absent: bool
     tasks: t.Mapping[str, tuple[str, ...]]
     settings: tuple[Setting, ...]
@@ -267,7 +268,6 @@ class ClusterSpec:
     pod_security: PodSecurity
     certificates: Certificates
     containerd: Containerd
-    host: HostSettings
     apiserver_port: int
     apiserver_args: Args
     controller_manager_args: Args
