@@ -38,7 +38,20 @@ from ..core.problems import Problem, SlipwayError
 from .machine import Machine, Output
 from .pki import apply_pki, observe_pki
 
-_ABSENT = ("connection refused", "unable to connect", "i/o timeout", "timeout", "timed out", "no route to host", "eof")
+# What kubectl says when the API server is not running, just starting or going down.
+_ABSENT = (
+    "was refused",
+    "connection refused",
+    "connection reset",
+    "unable to connect",
+    "currently unable to handle",
+    "not ready",
+    "timeout",
+    "timed out",
+    "deadline exceeded",
+    "no route to host",
+    ": eof",
+)
 _RESTART_TIMEOUT_SECONDS = 90.0
 
 
