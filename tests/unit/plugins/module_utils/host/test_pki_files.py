@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import os
@@ -161,7 +162,7 @@ def test_the_encryption_configuration_is_one(made: pathlib.Path) -> None:
     data = yaml.safe_load((made / "encryption.yaml").read_text())
     secretbox, identity = data["resources"][0]["providers"]
     (key,) = secretbox["secretbox"]["keys"]
-    assert len(pki.base64.b64decode(key["secret"])) == 32
+    assert len(base64.b64decode(key["secret"])) == 32
     assert identity == {"identity": {}}
     assert data["resources"][0]["resources"] == ["secrets"]
 
@@ -287,9 +288,9 @@ def test_what_does_not_open_or_fit_is_not_installed(made: pathlib.Path, tmp_path
     elif trouble == "not sent":
         del sealed["kubernetes"]
     elif trouble == "altered":
-        content = bytearray(pki.base64.b64decode(sealed["kubernetes"]))
+        content = bytearray(base64.b64decode(sealed["kubernetes"]))
         content[-40] ^= 1
-        sealed["kubernetes"] = pki.base64.b64encode(content).decode()
+        sealed["kubernetes"] = base64.b64encode(content).decode()
     elif trouble == "unexpected":
         expected["kubernetes"] = "0" * 64
     else:
