@@ -80,9 +80,13 @@ ansible-lint: venv
 sanity: venv ## ansible-test sanity, nothing ignored
 	@scripts/sanity
 
+.PHONY: wheel
+wheel: venv ## Build the wheel and try it in a fresh virtual environment
+	@scripts/wheel
+
 .PHONY: docs
 docs: venv ## Write docs/spec.md and the JSON Schema from the spec's definitions
-	@scripts/docs
+	@$(BIN)/python scripts/generate_spec_docs.py
 
 # --- checks on real clusters ------------------------------------------------------------------------------------------
 .PHONY: cluster
@@ -95,7 +99,7 @@ molecule: bundle ## The Molecule scenario: check, converge, idempotence, verify
 	@$(BIN)/molecule test
 
 .PHONY: checks
-checks: lint coverage
+checks: lint coverage wheel
 
 .PHONY: test
 test: deps venv ## Everything but the drills; what CI runs

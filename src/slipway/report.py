@@ -10,6 +10,7 @@ Pure: events and times come in, lines go out. The events are ansible-runner's jo
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
@@ -177,12 +178,12 @@ def problem_lines(problems: t.Mapping[Problem, t.Sequence[str]]) -> list[str]:
     return lines
 
 
-def table(rows: t.Sequence[t.Sequence[str]]) -> list[str]:
-    """Rows as aligned columns: the first to the left, numbers to the right."""
+def table(rows: t.Sequence[t.Sequence[str]], *, numbers: bool = True) -> list[str]:
+    """Rows as aligned columns: the first to the left, the others, if they are ``numbers``, to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
     return [
         "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
+            cell.ljust(width) if column == 0 or not numbers else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
@@ -215,6 +216,26 @@ def plan_lines(report: t.Mapping[str, t.Any]) -> list[str]:
         sentences = [change_text(change) for change in changes] or ["= nothing to do"]
         lines += [f"{host if number == 0 else '':<{width}}  {text}" for number, text in enumerate(sentences)]
     lines += [f"warning: {problem_text(entry)}" for entry in report.get("warnings") or ()]
+    return lines
+
+
+def explain_lines(report: t.Mapping[str, t.Any]) -> list[str]:
+    """Where each value of a host's spec came from, as a table."""
+    lines: list[str] = []
+    for host, settings in (report.get("explain") or {}).items():
+        lines.append(f"{host}: every value and where it came from")
+        lines += [f"  {line}" for line in table([[str(cell) for cell in row] for row in settings], numbers=False)]
+    return lines
+
+
+def diff_lines(report: t.Mapping[str, t.Any]) -> list[str]:
+    """The planned differences of files, host by host, as unified diffs; secrets are not among them."""
+    lines: list[str] = []
+    for host, changes in (report.get("diff") or {}).items():
+        for change in changes:
+            before, after = str(change["before"] or "").splitlines(), str(change["after"] or "").splitlines()
+            name = f"{host}: {change['name']}"
+            lines += difflib.unified_diff(before, after, f"{name} (now)", f"{name} (planned)", lineterm="")
     return lines
 
 

@@ -14,7 +14,7 @@ import time
 import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
-from slipway.report import RunLog, plan_lines, problem_lines, summary_lines
+from slipway.report import RunLog, diff_lines, explain_lines, plan_lines, problem_lines, summary_lines
 from slipway.run import MAX_FORKS, Outcome, Run, inventory_paths, run_playbook
 
 EXIT_DONE = 0
@@ -69,6 +69,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     plan = _verb(subparsers, "plan", "say what apply would change; exit code 2 when something would")
     plan.add_argument("--json", action="store_true", help="print the plan as JSON and nothing else")
+    plan.add_argument("--diff", action="store_true", help="show the differences in files")
     plan.add_argument("--explain", metavar="HOST", help="say which value of HOST's spec came from where")
     plan.set_defaults(run=run_plan)
 
@@ -195,7 +196,8 @@ def run_plan(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(json_report(console.log), indent=2))
     elif report is not None:
-        _print(["", *plan_lines(report)], sys.stdout)
+        _print([*explain_lines(report), *(diff_lines(report) if args.diff else []), ""], sys.stdout)
+        _print(plan_lines(report), sys.stdout)
     if code == EXIT_DONE and report is not None and report.get("pending"):
         return EXIT_PENDING
     return code

@@ -9,7 +9,16 @@ import typing as t
 import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
-from slipway.report import RunLog, failure_text, plan_lines, problem_lines, summary_lines, table
+from slipway.report import (
+    RunLog,
+    diff_lines,
+    explain_lines,
+    failure_text,
+    plan_lines,
+    problem_lines,
+    summary_lines,
+    table,
+)
 
 
 def play(name: str) -> dict[str, t.Any]:
@@ -137,3 +146,24 @@ def test_failure_text(res: dict[str, t.Any], text: str) -> None:
 def test_table_aligns_numbers_right() -> None:
     assert table([["a", "n"], ["bcd", "10"]]) == ["a     n", "bcd  10"]
     assert table([]) == []
+
+
+def test_explain_lines() -> None:
+    report = {"explain": {"w1": [["slipway_dns.replicas", "2", "default"], ["slipway_x", "10", "w1"]]}}
+    assert explain_lines(report) == [
+        "w1: every value and where it came from",
+        "  slipway_dns.replicas  2   default",
+        "  slipway_x             10  w1",
+    ]
+    assert explain_lines({}) == []
+
+
+def test_diff_lines() -> None:
+    report = {"diff": {"w1": [{"name": "kubelet config", "before": None, "after": "a\nb\n"}]}}
+    assert diff_lines(report) == [
+        "--- w1: kubelet config (now)",
+        "+++ w1: kubelet config (planned)",
+        "@@ -0,0 +1,2 @@",
+        "+a",
+        "+b",
+    ]
