@@ -86,7 +86,7 @@ wheel: venv ## Build the wheel and try it in a fresh virtual environment
 
 .PHONY: docs
 docs: venv ## Write docs/spec.md and the JSON Schema from the spec's definitions
-	@$(BIN)/python scripts/generate_spec_docs.py
+	@scripts/docs
 
 # --- checks on real clusters ------------------------------------------------------------------------------------------
 .PHONY: cluster
@@ -96,7 +96,8 @@ cluster: bundle ## Cluster tests on lab hosts
 
 .PHONY: molecule
 molecule: bundle ## The Molecule scenario: check, converge, idempotence, verify
-	@$(BIN)/molecule test
+	@mkdir -p $(REPORTS)
+	@$(BIN)/molecule test 2>&1 | tee $(REPORTS)/molecule.log
 
 .PHONY: checks
 checks: lint coverage wheel
@@ -117,6 +118,7 @@ bench: bundle ## Measure apply and plan on a lab, by phase
 	@$(BIN)/python scripts/bench.py
 
 .PHONY: clean
-clean: ## Remove caches and build output; keeps .venv, .bundle and .lab
-	@rm -rf build dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .ansible
+clean: ## Remove caches and build output; keeps .venv, .lab, .bundle and what bundles are made of
+	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .ansible
+	@find .cache -mindepth 1 -maxdepth 1 -not -name bundle -exec rm -rf {} + 2>/dev/null || true
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
