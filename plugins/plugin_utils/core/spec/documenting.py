@@ -10,7 +10,7 @@ import typing as t
 import yaml
 
 from .definitions import PREFLIGHT, VARIABLES, Scope, Variable
-from .kinds import Field, Items, Kind, Table, described
+from .kinds import Field, FlagValues, Items, Kind, Table, Verbatim, described
 
 _SCOPES = {
     Scope.CLUSTER: (
@@ -66,14 +66,28 @@ def schema() -> str:
 
 def _variable(variable: Variable) -> str:
     lines = [f"### {variable.name}", "", variable.description, ""]
-    table = _table(variable.kind)
-    lines.append(f"- Type: {'a list of dictionaries' if _is_list(variable.kind) else _words(variable.kind)}.")
+    lines.append(f"- Type: {_words(variable.kind)}.")
     if variable.default not in (None, {}, []):
         lines.append(f"- Default: `{_inline(variable.default)}`.")
-    if table is not None:
-        lines += ["", "| key | type | default | |", "|---|---|---|---|", *map(_row, table.fields)]
+    lines += [f"- `{name}` is refused: {remedy}." for name, remedy in _reserved(variable.kind).items()]
+    lines += _rows(_table(variable.kind))
     lines += ["", "```yaml", _example(variable), "```", ""]
     return "\n".join(lines)
+
+
+def _rows(table: Table | None) -> list[str]:
+    """The table's keys, and below them the keys of each list of dictionaries in it."""
+    if table is None:
+        return []
+    lines = ["", "| key | type | default | |", "|---|---|---|---|", *map(_row, table.fields)]
+    for field in table.fields:
+        if _is_list(field.kind):
+            lines += ["", f"Each of `{field.name}`:", *_rows(_table(field.kind))]
+    return lines
+
+
+def _reserved(kind: Kind) -> t.Mapping[str, str]:
+    return kind.reserved if isinstance(kind, (FlagValues, Verbatim)) else {}
 
 
 def _table(kind: Kind) -> Table | None:
@@ -86,20 +100,19 @@ def _is_list(kind: Kind) -> bool:
 
 
 def _words(kind: Kind) -> str:
+    if _is_list(kind):
+        return "a list of dictionaries"
     return "a dictionary" if isinstance(kind, Table) else kind.describe()
 
 
 def _row(field: Field) -> str:
     default = "required" if field.required else "" if field.default is None else f"`{_inline(field.default)}`"
-    kind = field.kind
-    words = kind.describe().replace("|", "\\|")
-    return f"| `{field.name}` | {words} | {default} | {field.description} |"
+    return f"| `{field.name}` | {_words(field.kind)} | {default} | {field.description} |"
 
 
 def _inline(value: t.Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _example(variable: Variable) -> str:
-    text = yaml.safe_dump({variable.name: variable.example}, sort_keys=False, width=100, default_flow_style=False)
-    return text.strip()
+    return yaml.safe_dump({variable.name: variable.example}, sort_keys=False, width=100).strip()

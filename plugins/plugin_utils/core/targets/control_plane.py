@@ -30,10 +30,15 @@ def control_plane_target(layout: Layout, node: Node) -> HostState:
     )
 
 
-def waits(node: Node) -> list[dict[str, t.Any]]:
+def waits(layout: Layout, node: Node) -> list[dict[str, t.Any]]:
     """What answers when the control plane of this host is up; anonymous requests may ask for nothing else."""
     return [
-        {"what": "kube-apiserver", "url": f"https://{node.address}:6443/readyz", "ca": paths.CA, "timeout": 120},
+        {
+            "what": "kube-apiserver",
+            "url": f"https://{node.address}:{layout.api_port}/readyz",
+            "ca": paths.CA,
+            "timeout": 120,
+        },
         {
             "what": "kube-controller-manager",
             "url": f"https://127.0.0.1:{CONTROLLER_MANAGER_PORT}/healthz",

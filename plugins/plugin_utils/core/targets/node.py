@@ -167,11 +167,11 @@ def kubelet_configuration(layout: Layout, node: Node) -> dict[str, t.Any]:
         "tlsMinVersion": "VersionTLS12",
     }
     if node.taints:
-        defaults["registerWithTaints"] = [_taint(taint) for taint in node.taints]
+        defaults["registerWithTaints"] = [taint(text) for text in node.taints]
     return merge(defaults, node.kubelet)
 
 
-def _taint(text: str) -> dict[str, str]:
+def taint(text: str) -> dict[str, str]:
     """``key=value:Effect`` or ``key:Effect`` as the API has it."""
     key, _, effect = text.rpartition(":")
     key, _, value = key.partition("=")

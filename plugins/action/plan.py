@@ -1,0 +1,60 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Turns the inventory's spec and all probes into the plan of this run, once, on the controller."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
+from ansible_collections.slipway.cluster.plugins.plugin_utils.blueprint import Inputs, make, report
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.spec import HostInput
+
+
+class ActionModule(ActionBase):
+    """Sets the fact ``slipway_plan`` for the plays that follow, and returns ``slipway_report``."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Plan; all problems at once if there is something in the way."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        try:
+            data = make(_inputs(variables))
+        except SlipwayError as error:
+            problems = [problem.as_dict() for problem in error.problems]
+            return result | {"failed": True, "msg": str(error), "problems": problems}
+        host = str(self._task.args.get("explain") or "")
+        told = report(data)
+        if host:
+            told["explain"] = {host: data["explain"].get(host, [])}
+        data.pop("explain")
+        return result | {"changed": False, "ansible_facts": {"slipway_plan": data}, "slipway_report": told}
+
+
+def _inputs(variables: t.Mapping[str, t.Any]) -> Inputs:
+    hostvars, groups = variables["hostvars"], variables["groups"]
+    hosts: dict[str, HostInput] = {}
+    probes: dict[str, t.Any] = {}
+    clocks: dict[str, t.Any] = {}
+    for name in groups["all"]:
+        own = hostvars[name]
+        hosts[name] = HostInput(name, frozenset(own.get("group_names", ())), _spec_variables(own))
+        seen = own.get("slipway_probe") or {}
+        if "probe" in seen:
+            probes[name], clocks[name] = seen["probe"], seen["clock"]
+    asked = set(variables["ansible_play_hosts_all"])
+    silent = {
+        name: str((hostvars[name].get("slipway_probe") or {}).get("msg", "")) or "could not be reached"
+        for name in asked
+        if name not in probes
+    }
+    return Inputs(hosts, probes, clocks, silent)
+
+
+def _spec_variables(own: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {key: own[key] for key in own if key.startswith("slipway_") or key == "ansible_host"}

@@ -1,0 +1,137 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Let nodes join for some minutes."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: bootstrap_token
+short_description: Let nodes join for some minutes
+version_added: 0.1.0
+description:
+  - Creates a bootstrap token's Secret that ends by itself, when there are nodes to join.
+  - See U(https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/).
+author:
+  - Slipway maintainers (@slipway)
+options:
+  token:
+    description: The token, see P(slipway.cluster.bootstrap_token#lookup).
+    type: str
+    required: true
+  joining:
+    description: The hosts that are to join; without any there is nothing to do.
+    type: list
+    elements: str
+    required: true
+  minutes:
+    description: How long the token is valid.
+    type: int
+    default: 15
+extends_documentation_fragment:
+  - slipway.cluster.kubectl
+attributes:
+  check_mode:
+    description: Says what would be made.
+    support: full
+  diff_mode:
+    description: A token is not shown.
+    support: none
+  platform:
+    description: A control-plane host.
+    support: full
+    platforms: linux
+"""
+
+EXAMPLES = r"""
+- name: Let w1 join
+  slipway.cluster.bootstrap_token:
+    token: "{{ lookup('slipway.cluster.bootstrap_token') }}"
+    joining: [w1]
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or in check mode would be, a sentence each.
+  returned: success
+  type: list
+  elements: str
+  sample: ["create bootstrap token"]
+"""
+
+import dataclasses
+import json
+import time
+import typing as t
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.change import Change
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from ansible_collections.slipway.cluster.plugins.module_utils.host.engine import run_module
+from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine
+
+GROUP = "system:bootstrappers:slipway"
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "token": {"type": "str", "required": True, "no_log": True},
+    "joining": {"type": "list", "elements": "str", "required": True},
+    "minutes": {"type": "int", "default": 15},
+    "kubectl": {"type": "path", "default": "/opt/slipway/kubectl/current/kubectl"},
+    "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Token:
+    """A token and for how many hosts and minutes it is wanted."""
+
+    token: str
+    joining: tuple[str, ...]
+    minutes: int
+    kubectl: str
+    kubeconfig: str
+
+
+def parse(params: dict[str, t.Any]) -> Token:
+    """The parameters as typed data."""
+    name, _, secret = params["token"].partition(".")
+    if len(name) != 6 or len(secret) != 16:
+        raise SlipwayError(Problem("token", "has the wrong form", "six and sixteen of a-z and 0-9 with a dot between"))
+    return Token(**{**params, "joining": tuple(params["joining"])})
+
+
+def plan(want: Token, seen: None) -> list[Change]:
+    """One step if anybody is to join."""
+    del seen
+    return [Change("create bootstrap token", secret=True)] if want.joining else []
+
+
+def apply(machine: Machine, want: Token, change: Change) -> None:
+    """Create the Secret; its content goes through a pipe."""
+    del change
+    name, _, secret = want.token.partition(".")
+    end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60 * want.minutes))
+    document = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": f"bootstrap-token-{name}", "namespace": "kube-system"},
+        "type": "bootstrap.kubernetes.io/token",
+        "stringData": {
+            "token-id": name,
+            "token-secret": secret,
+            "expiration": end,
+            "usage-bootstrap-authentication": "true",
+            "auth-extra-groups": GROUP,
+        },
+    }
+    machine.run(
+        [want.kubectl, f"--kubeconfig={want.kubeconfig}", "apply", "--server-side", "-f", "-"],
+        stdin=json.dumps(document),
+    )
+
+
+def main() -> None:
+    """Module entry."""
+    run_module(argument_spec=ARGUMENT_SPEC, parse=parse, observe=lambda machine, want: None, plan=plan, apply=apply)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads what a plan needs on the controller (version sets, the lock, the keeper) and turns the plan into data for plays."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import typing as t
+import uuid
+from pathlib import Path
+
+import yaml
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+
+from .core import addons, evidence, planner, preflight
+from .core.layout import Layout, Node, resolve
+from .core.lock import Lock, minor_of, parse_lock_text, parse_version_set
+from .core.probe import Probe
+from .core.spec import ClusterSpec, HostInput, explain, load, with_probes
+from .core.targets import paths
+from .zipapp import build_keeper
+
+COLLECTION = Path(__file__).resolve().parents[2]
+SETS = COLLECTION / "artifacts" / "sets"
+LOCKS = COLLECTION / "artifacts" / "upstream"
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What the plan action hands over: the inventory's view of each host, the probes' answers, why others are silent."""
+
+    hosts: t.Mapping[str, HostInput]
+    probes: t.Mapping[str, t.Mapping[str, t.Any]]
+    clocks: t.Mapping[str, t.Mapping[str, float]]
+    silent: t.Mapping[str, str]
+
+
+def version_sets(directory: Path = SETS) -> dict[str, dict[str, str]]:
+    """Every known version set by Kubernetes minor."""
+    found = {}
+    for path in sorted(directory.glob("*.yml")):
+        version_set = parse_version_set(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+        found[version_set.name] = dict(version_set.versions)
+    return found
+
+
+def read_lock(spec: ClusterSpec) -> tuple[Lock, str]:
+    """The bundle or lock the spec names, or the one shipped for its version; and the bundle's directory, if it is one."""
+    place = Path(spec.bundle).expanduser() if spec.bundle else LOCKS / f"{spec.versions['kubernetes']}.json"
+    path = place / "bundle.json" if place.is_dir() else place
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SlipwayError(
+            Problem(
+                "slipway_bundle" if spec.bundle else "slipway_kubernetes_version",
+                f"{path}: {error.strerror}",
+                "a bundle's directory, or a lock of upstream's downloads",
+                f"run: slipway bundle build --kubernetes {minor_of(spec.versions['kubernetes'])}, or: slipway bundle lock",
+            )
+        ) from error
+    lock = parse_lock_text(text, str(path))
+    _check_versions(spec, lock, path)
+    return lock, str(place) if lock.source == "bundle" else ""
+
+
+def _check_versions(spec: ClusterSpec, lock: Lock, path: Path) -> None:
+    wanted, found = spec.versions["kubernetes"], lock.versions.get("kubernetes")
+    if wanted != found:
+        raise SlipwayError(
+            Problem(
+                "slipway_kubernetes_version",
+                f"{wanted} is asked for, and {path} has {found}",
+                "the same version in both",
+                "build or lock that version, or ask for the one that is there",
+            )
+        )
+
+
+def make(inputs: Inputs) -> dict[str, t.Any]:
+    """Everything the plays need, as data; SlipwayError with all problems of spec, preflight and plan."""
+    spec = load(inputs.hosts, version_sets())
+    lock, bundle = read_lock(spec)
+    probes = {name: Probe.from_data(data, name) for name, data in inputs.probes.items()}
+    spec = with_probes(spec, probes)
+    warnings = _preflight(spec, probes, inputs, lock)
+    cluster_id = _cluster_id(probes)
+    layout, nodes = resolve(dataclasses.replace(spec, versions={**spec.versions, **lock.versions}), probes, cluster_id)
+    seen = {name: planner.observation(inputs.probes[name]) for name in probes}
+    marks = {name: planner.marks(layout, nodes[name], seen[name]) for name in probes}
+    verdict = evidence.judge(spec, probes, marks)
+    problems = [*verdict.problems, *_unsupported(spec)]
+    if problems:
+        raise SlipwayError(problems)
+    zipapp = base64.b64encode(build_keeper()).decode()
+    plan = planner.build(spec, layout, nodes, seen, lock, verdict, zipapp)
+    return _data(spec, layout, nodes, plan, lock, bundle) | {
+        "warnings": [problem.as_dict() for problem in (*spec.warnings, *warnings)],
+        "explain": {name: [list(map(str, row)) for row in explain(spec, name)] for name in spec.nodes},
+    }
+
+
+def _unsupported(spec: ClusterSpec) -> list[Problem]:
+    if len(spec.control_plane) > 1 or any(not node.control_plane for node in spec.etcd_members):
+        return [
+            Problem(
+                "slipway_control_plane",
+                f"{len(spec.control_plane)} control-plane and {len(spec.etcd_members)} etcd hosts",
+                "one control-plane host with its own etcd member: this release forms no larger control plane yet",
+            )
+        ]
+    return []
+
+
+def _preflight(spec: ClusterSpec, probes: t.Mapping[str, Probe], inputs: Inputs, lock: Lock) -> list[Problem]:
+    clocks = {name: preflight.Clock(clock["before"], clock["after"]) for name, clock in inputs.clocks.items()}
+    architectures = {artifact.architecture for artifact in lock.artifacts}
+    found = preflight.check(spec, probes, silent=inputs.silent, clocks=clocks, architectures=architectures)
+    silent = {node.name for node in spec.present if node.name not in probes}
+    # A host that is down does not stop the others; whether they can go on without it is the evidence's question.
+    errors = [problem for problem in found if not problem.warning and not _only_silent(problem, silent)]
+    if errors:
+        raise SlipwayError(found)
+    return found
+
+
+def _only_silent(problem: Problem, silent: t.AbstractSet[str]) -> bool:
+    return bool(silent) and set(problem.where.split(", ")) <= silent
+
+
+def _cluster_id(probes: t.Mapping[str, Probe]) -> str:
+    known = sorted({probe.cluster.id for probe in probes.values() if probe.cluster})
+    return known[0] if known else uuid.uuid4().hex
+
+
+def _data(
+    spec: ClusterSpec, layout: Layout, nodes: t.Mapping[str, Node], plan: planner.Blueprint, lock: Lock, bundle: str
+) -> dict[str, t.Any]:
+    seed_address = nodes[plan.seed].address if plan.seed else ""
+    return {
+        "cluster": spec.name,
+        "endpoint": str(spec.endpoint) if spec.endpoint else f"{nodes[plan.leader].address}:{layout.api_port}",
+        "leader": plan.leader,
+        "seed": plan.seed,
+        "seed_params": {
+            "bundle": bundle,
+            "artifacts": [artifact.to_data() for artifact in plan.seeded],
+            "serve": len(plan.hosts) > 1,
+            "address": seed_address,
+        },
+        "joining": list(plan.joining),
+        "pending": list(plan.pending),
+        "hosts": {name: dict(params) for name, params in plan.hosts.items()},
+        "groups": {name: _groups(nodes[name], spec, bool(plan.steps[name])) for name in plan.hosts},
+        "actions": {
+            name: [{"phase": step.phase, "module": step.module, "action": step.change.text()} for step in steps]
+            for name, steps in plan.steps.items()
+        },
+        "diff": {
+            name: [
+                {"before": step.change.before, "after": step.change.after, "name": step.change.name}
+                for step in steps
+                if not step.change.secret and step.change.before != step.change.after
+            ]
+            for name, steps in plan.steps.items()
+        },
+        "nodes": list(plan.nodes),
+        "manifests": _manifests(spec, layout, lock, nodes),
+        "record": {"spec": spec.digest(), "versions": dict(layout.versions)},
+        "verify": _verify(spec, layout, nodes, lock),
+        "kubeconfig": {"days": spec.certificates.kubeconfig_days, "file": spec.kubeconfig or ""},
+    }
+
+
+def _groups(node: Node, spec: ClusterSpec, pending: bool) -> dict[str, t.Any]:
+    """The dynamic groups of a host: which plays have something for it."""
+    if not pending:
+        return {"key": "slipway_settled", "parents": ["all"]}
+    roles = [
+        role
+        for role, has in (
+            ("control_plane", node.control_plane),
+            ("etcd", node.etcd),
+            ("node", spec.nodes[node.host].is_node),
+        )
+        if has
+    ]
+    return {
+        "key": "slipway_pending_as_" + "_".join(roles),
+        "parents": ["slipway_pending", *(f"slipway_pending_{role}" for role in roles)],
+    }
+
+
+def _manifests(
+    spec: ClusterSpec, layout: Layout, lock: Lock, nodes: t.Mapping[str, Node]
+) -> dict[str, list[dict[str, t.Any]]]:
+    references = {entry.name: entry.reference for entry in lock.artifacts if entry.kind == "image"}
+    flannel = addons.flannel_objects() if layout.network == "flannel" else []
+    del nodes
+    return {
+        "bootstrap": [*addons.bootstrap_objects(), *flannel],
+        "dns": addons.dns_objects(
+            domain=layout.domain,
+            service_ip=layout.dns_address,
+            image=references["coredns"],
+            replicas=spec.dns.replicas,
+            upstreams=list(spec.dns.upstream) or None,
+        ),
+    }
+
+
+def _verify(spec: ClusterSpec, layout: Layout, nodes: t.Mapping[str, Node], lock: Lock) -> dict[str, t.Any]:
+    references = {entry.name: entry.reference for entry in lock.artifacts if entry.kind == "image"}
+    kubelets = [node for name, node in nodes.items() if spec.nodes[name].is_node]
+    return {
+        "image": references.get("agnhost", ""),
+        "nodes": {node.node_name: f"v{layout.versions['kubernetes']}" for node in kubelets},
+        "kubeconfig": paths.ADMIN_CONF,
+    }
+
+
+def report(data: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What a person or a program wants to know of a plan."""
+    return {
+        "cluster": data["cluster"],
+        "pending": bool(data["pending"]),
+        "hosts": data["actions"],
+        "diff": data["diff"],
+        "warnings": data["warnings"],
+    }
+
+
+def as_json(data: t.Any) -> str:
+    """Stable JSON text."""
+    return json.dumps(data, indent=2, sort_keys=True)

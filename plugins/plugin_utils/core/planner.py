@@ -1,0 +1,383 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the spec and what was seen on all hosts to what each host gets, in which order, and what that changes.
+
+Each host's part is a mapping of phase to the parameters of the module that carries it out. The same pure plan
+functions that the modules run on the hosts are run here on the probes, so an empty plan is known before any module
+ran, and what is announced is what will be done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.artifacts import (
+    COMMANDS,
+    Artifact,
+    ArtifactsSeen,
+    ArtifactsWant,
+    missing_blobs,
+    plan_artifacts,
+    plan_seed,
+)
+from ansible_collections.slipway.cluster.plugins.module_utils.core.change import Change
+from ansible_collections.slipway.cluster.plugins.module_utils.core.containerd import (
+    ContainerdWant,
+    Credential,
+    Image,
+    Registry,
+    RuntimeHandler,
+    containerd_target,
+    plan_images,
+)
+from ansible_collections.slipway.cluster.plugins.module_utils.core.etcd import EtcdSeen, EtcdWant, plan_etcd
+from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import (
+    NodesSeen,
+    NodeWant,
+    parse_nodes,
+    plan_nodes,
+)
+from ansible_collections.slipway.cluster.plugins.module_utils.core.pki import (
+    PkiSeen,
+    PkiWant,
+    plan_pki,
+    shared_traces,
+)
+from ansible_collections.slipway.cluster.plugins.module_utils.core.preparation import HostSeen, HostWant, plan_host
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from ansible_collections.slipway.cluster.plugins.module_utils.core.state import (
+    HostState,
+    SeenState,
+    plan_state,
+    resolve,
+)
+
+from . import evidence
+from .layout import Layout, Node
+from .lock import Lock
+from .spec import ClusterSpec
+from .targets import control_plane, etcd, host, keeper, network, node, paths, pki
+from .targets.node import taint
+
+CONTROL_PLANE_COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+NODE_COMPONENTS = ("kubelet", "kube-proxy", "containerd", "runc", "cni-plugins", "crictl")
+SEED_PORT = 6445
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+    """What a host's probe saw, as the plan functions want it."""
+
+    kernel: HostSeen
+    artifacts: ArtifactsSeen
+    pki: PkiSeen
+    etcd: EtcdSeen
+    nodes: NodesSeen | None
+    certificates: t.Mapping[str, str]
+    time: int
+
+    @property
+    def state(self) -> SeenState:
+        """Files, directories, links, units and users."""
+        return self.kernel.state
+
+    @property
+    def joined(self) -> bool:
+        """Whether the kubelet has its own client certificate, so that it needs no token."""
+        return paths.KUBELET_CONF in self.state.paths and paths.KUBELET_CERTIFICATE in self.state.paths
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One change on one host: the phase it belongs to, the module that makes it, and the change."""
+
+    phase: str
+    module: str
+    change: Change
+
+
+@dataclasses.dataclass(frozen=True)
+class Blueprint:
+    """The plan of one run: parameters by host and phase, steps by host, and what is done once."""
+
+    leader: str
+    seed: str
+    hosts: t.Mapping[str, t.Mapping[str, t.Any]]
+    steps: t.Mapping[str, tuple[Step, ...]]
+    seeded: tuple[Artifact, ...]
+    joining: tuple[str, ...]
+    nodes: tuple[dict[str, t.Any], ...]
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The hosts on which something would change."""
+        return tuple(name for name, steps in self.steps.items() if steps)
+
+
+def observation(data: t.Mapping[str, t.Any]) -> Observation:
+    """The probe module's answer as typed data."""
+    kernel = data["kernel_state"]
+    state = SeenState.from_data(data["state"])
+    return Observation(
+        kernel=HostSeen(
+            state=state,
+            programs=frozenset(kernel["programs"]),
+            modules=None if kernel["modules"] is None else frozenset(kernel["modules"]),
+            sysctls=kernel["sysctls"],
+            swaps=tuple(kernel["swaps"]),
+            swap_entries=tuple(kernel["swap_entries"]),
+        ),
+        artifacts=ArtifactsSeen.from_data(data["artifact_state"]),
+        pki=PkiSeen.from_data(data["pki"]),
+        etcd=EtcdSeen(state=state, **data["etcd"]),
+        nodes=NodesSeen.from_data(data["nodes"]) if data["nodes"] else None,
+        certificates=data["authority_certificates"],
+        time=int(data["time"]),
+    )
+
+
+def marks(layout: Layout, node_: Node, seen: Observation) -> evidence.Marks:
+    """What the observation tells of the host's past."""
+    return evidence.Marks(
+        traces=frozenset(shared_traces(pki.pki_want(layout, node_, generate=False), seen.pki)),
+        etcd_formed=seen.etcd.formed,
+        etcd_intent=bool(seen.etcd.initial),
+        api_answers=seen.nodes is not None,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Context:
+    """Everything the parts of one plan look at."""
+
+    spec: ClusterSpec
+    layout: Layout
+    nodes: t.Mapping[str, Node]
+    seen: t.Mapping[str, Observation]
+    lock: Lock
+    verdict: evidence.Evidence
+    zipapp: str
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What placeholders stand for, as far as it is known before anything is made."""
+        leader = self.seen.get(self.verdict.leader)
+        certificate = leader.certificates.get("kubernetes") if leader else None
+        return {"kubernetes-ca": certificate} if certificate else {}
+
+
+def build(
+    spec: ClusterSpec,
+    layout: Layout,
+    nodes: t.Mapping[str, Node],
+    seen: t.Mapping[str, Observation],
+    lock: Lock,
+    verdict: evidence.Evidence,
+    zipapp: str,
+) -> Blueprint:
+    """The blueprint for the hosts in ``seen``; SlipwayError with the problems of all of them."""
+    context = _Context(spec, layout, nodes, seen, lock, verdict, zipapp)
+    hosts: dict[str, dict[str, t.Any]] = {}
+    steps: dict[str, tuple[Step, ...]] = {}
+    problems: list[Problem] = []
+    wanted = {name: artifacts_want(context, nodes[name]) for name in seen}
+    seed, seeded = _choose_seed(context, wanted)
+    for name in sorted(seen):
+        want = dataclasses.replace(wanted[name], seeded=name == seed)
+        try:
+            hosts[name], steps[name] = _plan_host(context, nodes[name], seen[name], want)
+        except SlipwayError as error:
+            problems += [dataclasses.replace(problem, where=f"{name}: {problem.where}") for problem in error.problems]
+    if problems:
+        raise SlipwayError(problems)
+    joining = tuple(name for name in sorted(seen) if not seen[name].joined and _runs_kubelet(context, name))
+    node_params = _node_params(context)
+    _add_once(context, steps, seed, seeded, joining, node_params)
+    return Blueprint(verdict.leader, seed, hosts, steps, seeded, joining, node_params)
+
+
+def _runs_kubelet(context: _Context, name: str) -> bool:
+    return context.spec.nodes[name].is_node
+
+
+def _plan_host(
+    context: _Context, own: Node, seen: Observation, artifacts: ArtifactsWant
+) -> tuple[dict[str, t.Any], tuple[Step, ...]]:
+    """Parameters and steps of one host, phase by phase in the order of the playbook."""
+    params: dict[str, t.Any] = {}
+    steps: list[Step] = []
+
+    def add(phase: str, module: str, values: t.Any, changes: t.Iterable[Change]) -> None:
+        params[phase] = values
+        steps.extend(Step(phase, module, change) for change in changes)
+
+    def component(phase: str, target: HostState, waits: list[dict[str, t.Any]]) -> None:
+        changes = plan_state(resolve(target, context.values), seen.state)
+        add(phase, "component", {"state": target.to_data(), "values": context.values, "wait": waits}, changes)
+
+    prepared: HostWant = host.host_want(context.layout, own)
+    add("host", "host", prepared.to_data(), plan_host(prepared, seen.kernel))
+    add("artifacts", "artifacts", artifacts.to_data(), plan_artifacts(artifacts, seen.artifacts))
+    is_node = _runs_kubelet(context, own.host)
+    if is_node:
+        runtime = containerd_want(context, own)
+        changes = plan_state(containerd_target(runtime), seen.state)
+        changes += plan_images(runtime.images, seen.artifacts.images)
+        add("containerd", "containerd", runtime.to_data(), changes)
+    if own.control_plane or own.etcd:
+        keys = pki.pki_want(context.layout, own, generate=own.host == context.verdict.generator)
+        add("pki", "pki", keys.to_data(), plan_pki(keys, seen.pki, now=seen.time))
+    if own.etcd:
+        member = etcd_want(context, own)
+        add("etcd", "etcd_member", _etcd_params(member), plan_etcd(member, seen.etcd))
+    if own.control_plane:
+        target = control_plane.control_plane_target(context.layout, own) + keeper_target(context, own)
+        component("control_plane", target, control_plane.waits(context.layout, own))
+    if is_node:
+        target = node.proxy_target(context.layout, own) + node.kubelet_target(context.layout, own, joined=seen.joined)
+        component("node", target, node.kubelet_waits())
+        component("network", network.network_target(context.layout, own), network.network_waits(context.layout))
+    return params, tuple(steps)
+
+
+def keeper_target(context: _Context, own: Node) -> HostState:
+    """The keeper with the certificates of this host and the names of all nodes."""
+    want = pki.pki_want(context.layout, own, generate=False)
+    kubelets = [other for name, other in sorted(context.nodes.items()) if _runs_kubelet(context, name)]
+    return keeper.keeper_target(zipapp=context.zipapp, nodes=kubelets, certificates=want.to_data())
+
+
+def artifacts_want(context: _Context, own: Node) -> ArtifactsWant:
+    """What the host must have by role; SlipwayError if the lock has nothing for its architecture."""
+    names: list[str] = []
+    if own.etcd:
+        names.append("etcd")
+    if own.control_plane:
+        names += CONTROL_PLANE_COMPONENTS
+    images = False
+    if _runs_kubelet(context, own.host):
+        names += [*NODE_COMPONENTS, *(["flannel"] if context.layout.network == "flannel" else [])]
+        images = True
+    entries = {entry.name: entry for entry in context.lock.artifacts if entry.architecture == own.architecture}
+    missing = [name for name in names if name not in entries]
+    if missing:
+        raise SlipwayError(
+            Problem(
+                own.host,
+                f"the bundle has no {', '.join(missing)} for {own.architecture}",
+                "every component of the version set",
+                "build or lock it for this architecture",
+            )
+        )
+    chosen = [entries[name] for name in dict.fromkeys(names)]
+    if images:
+        # An image without bytes of its own is pulled by the runtime.
+        chosen += [
+            entry for entry in entries.values() if entry.kind == "image" and entry.purpose == "node" and entry.sha256
+        ]
+    artifacts = tuple(Artifact.from_data(entry.as_dict()) for entry in chosen)
+    programs = {program for artifact in artifacts for program in artifact.programs}
+    return ArtifactsWant(artifacts, {path: name for path, name in COMMANDS.items() if name in programs})
+
+
+def containerd_want(context: _Context, own: Node) -> ContainerdWant:
+    """The runtime of this host."""
+    settings = context.spec.containerd
+    entries = {entry.name: entry for entry in context.lock.artifacts if entry.architecture == own.architecture}
+    images = [entry for entry in entries.values() if entry.kind == "image" and entry.purpose == "node"]
+    passwords = context.spec.registry_passwords
+    return ContainerdWant(
+        version=f"{context.layout.versions['containerd']} {context.layout.versions['runc']}",
+        sandbox_image=entries["pause"].reference if "pause" in entries else "",
+        restrict_oom_score_adj=settings.restrict_oom_score_adj,
+        runtime_handlers=tuple(
+            RuntimeHandler(name=name, **{key: value for key, value in fields.items() if value is not None})
+            for name, fields in {**settings.runtime_handlers, **own.runtime_handlers}.items()
+        ),
+        registries=tuple(
+            Registry(item.host, mirrors=item.mirrors, ca=item.ca or "", skip_verify=item.skip_verify)
+            for item in settings.registries
+        ),
+        credentials=tuple(
+            Credential(item.host, item.username or "", passwords[item.host])
+            for item in settings.registries
+            if item.host in passwords
+        ),
+        images=tuple(Image(entry.reference, entry.sha256) for entry in images if entry.sha256),
+        cni_template=network.CNI_TEMPLATE if context.layout.network == "flannel" else "",
+    )
+
+
+def etcd_want(context: _Context, own: Node) -> EtcdWant:
+    """This host's member; its token is the cluster's id."""
+    return EtcdWant(
+        state=etcd.etcd_target(context.layout, own),
+        name=own.node_name,
+        cluster={member.node_name: etcd.peer_url(member) for member in context.layout.etcd},
+        token=context.layout.id,
+        bootstrap=context.verdict.bootstrap,
+    )
+
+
+def _etcd_params(want: EtcdWant) -> dict[str, t.Any]:
+    return {
+        "state": want.state.to_data(),
+        "name": want.name,
+        "cluster": dict(want.cluster),
+        "token": want.token,
+        "bootstrap": want.bootstrap,
+    }
+
+
+def _choose_seed(context: _Context, wanted: t.Mapping[str, ArtifactsWant]) -> tuple[str, tuple[Artifact, ...]]:
+    """The host that gets the bundle's bytes from the controller, and which: what any host lacks. The one that lacks
+    least is given least."""
+    if context.lock.source != "bundle":
+        return "", ()
+    lacking = {name: missing_blobs(want, context.seen[name].artifacts) for name, want in wanted.items()}
+    needed = tuple({entry.sha256: entry for entries in lacking.values() for entry in entries}.values())
+    if not needed:
+        return "", ()
+    held = {name: context.seen[name].artifacts.blobs for name in wanted}
+
+    def bytes_to_send(name: str) -> int:
+        return sum(entry.size for entry in needed if entry.sha256 not in held[name])
+
+    seed = min(sorted(wanted), key=lambda name: (name != context.verdict.leader, bytes_to_send(name)))
+    return seed, needed
+
+
+def _node_params(context: _Context) -> tuple[dict[str, t.Any], ...]:
+    """Labels and taints of the nodes among the probed hosts, as the node module takes them."""
+    return tuple(
+        {"name": own.node_name, "labels": dict(own.labels), "taints": [taint(text) for text in own.taints]}
+        for name, own in sorted(context.nodes.items())
+        if name in context.seen and _runs_kubelet(context, name)
+    )
+
+
+def _add_once(
+    context: _Context,
+    steps: dict[str, tuple[Step, ...]],
+    seed: str,
+    seeded: tuple[Artifact, ...],
+    joining: tuple[str, ...],
+    node_params: tuple[dict[str, t.Any], ...],
+) -> None:
+    """Append what is done once, on one host, to that host's steps."""
+    if seed:
+        others = [name for name in context.seen if name != seed]
+        held = context.seen[seed].artifacts.blobs
+        changes = plan_seed(seeded, held, serve=bool(others))
+        steps[seed] = (*(Step("seed", "seed", change) for change in changes), *steps[seed])
+    leader = context.verdict.leader
+    if leader not in steps:
+        return
+    once: list[Step] = []
+    if joining:
+        once.append(Step("node", "bootstrap_token", Change("create bootstrap token")))
+    wants: tuple[NodeWant, ...] = parse_nodes(node_params)
+    seen = context.seen[leader].nodes or NodesSeen()
+    once += [Step("addons", "node", change) for change in plan_nodes(wants, seen)]
+    steps[leader] = (*steps[leader], *once)
