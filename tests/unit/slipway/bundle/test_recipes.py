@@ -75,7 +75,7 @@ def test_refuses_a_malformed_recipe(row: object, said: str) -> None:
 
 def test_the_text_of_a_recipe_changes_with_any_field() -> None:
     recipe = parse_recipe("a", PLAIN)
-    values = {"cgo": True, "tags": ("x",), "define": (("a", "b"),), "module": "n", "outputs": ()}
+    values: dict[str, t.Any] = {"cgo": True, "tags": ("x",), "define": (("a", "b"),), "module": "n", "outputs": ()}
     texts = {recipe_text(dataclasses.replace(recipe, **{name: value})) for name, value in values.items()}
     assert len(texts | {recipe_text(recipe)}) == 6
 
