@@ -1,0 +1,247 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Does the cluster work? How the answers of a cluster are judged, and how the findings read."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import typing as t
+
+from .nodes import NodesSeen, unready
+from .verify_workload import PAYLOAD, parse_time
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One finding: what was done, what was seen (with counts), whether that is as it should be, and a hint if not."""
+
+    aspect: str
+    ok: bool
+    done: str
+    seen: str
+    hint: str = ""
+    seconds: float = 0.0
+    skipped: bool = False
+
+    def as_dict(self) -> dict[str, t.Any]:
+        """The finding as JSON data."""
+        return {**dataclasses.asdict(self), "seconds": round(self.seconds, 2)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What one pod was told by another: texts that came back, and errors."""
+
+    responses: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+    @property
+    def trouble(self) -> str:
+        """The first error, or that nothing came back; empty if all went well."""
+        if self.errors:
+            return self.errors[0]
+        return "" if self.responses else "an empty answer"
+
+
+def table(checks: t.Sequence[Check]) -> str:
+    """The findings as lines for a person; a failed one is followed by its hint."""
+    width = max((len(check.aspect) for check in checks), default=0)
+    lines = []
+    for check in checks:
+        mark = "skip" if check.skipped else "ok" if check.ok else "FAIL"
+        lines.append(f"{mark:<4}  {check.aspect:<{width}}  {check.seconds:5.1f} s  {check.seen}".rstrip())
+        if not check.ok and check.hint:
+            lines.append(f"{'':<4}  {'':<{width}}  {'':>7}  -> {check.hint}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def judge_readyz(answers: t.Mapping[str, t.Union[str, None]], bodies: t.Mapping[str, str]) -> Check:
+    """The API servers: ``answers`` has an error, or None, for each; ``bodies`` what /readyz?verbose said."""
+    bad = {name: error for name, error in answers.items() if error}
+    counts = sorted({body.count("[+]") for name, body in bodies.items() if name not in bad})
+    passed = f"{len(answers) - len(bad)} of {len(answers)} ready ({'/'.join(map(str, counts)) or 0} inner checks each)"
+    return Check(
+        "API servers",
+        not bad and bool(answers),
+        "asked /readyz of each API server",
+        "; ".join([passed, *(f"{name}: {error}" for name, error in sorted(bad.items()))]),
+        hint="on that host see: systemctl status kube-apiserver, journalctl -u kube-apiserver",
+    )
+
+
+def judge_etcd(health: t.Sequence[t.Mapping[str, t.Any]], status: t.Sequence[t.Mapping[str, t.Any]]) -> Check:
+    """The members, from ``etcdctl endpoint health`` and ``endpoint status``, both for the whole cluster as JSON."""
+    bad = [f"{each.get('endpoint')}: {each.get('error') or 'unhealthy'}" for each in health if not each.get("health")]
+    leaders = {str((each.get("Status") or {}).get("leader", 0)) for each in status}
+    if not bad and (len(leaders) != 1 or leaders == {"0"}):
+        bad.append(f"members name {len(leaders)} leaders")
+    for each in status:
+        errors = (each.get("Status") or {}).get("errors") or ()
+        bad.extend(f"{each.get('Endpoint')}: {error}" for error in errors)
+    sizes = [int((each.get("Status") or {}).get("dbSize", 0)) for each in status]
+    size = f", database {max(sizes) / 2**20:.1f} MiB" if sizes else ""
+    good = sum(1 for each in health if each.get("health"))
+    return Check(
+        "etcd",
+        bool(health) and not bad,
+        "asked each member for a write, its leader and its alarms",
+        "; ".join([f"{good} of {len(health)} members healthy{size}", *bad]),
+        hint="on that host see: systemctl status etcd, journalctl -u etcd",
+    )
+
+
+def judge_leases(listing: t.Mapping[str, t.Any], now: datetime.datetime) -> Check:
+    """Controller manager and scheduler: each holds a lease and renews it."""
+    leases = {item["metadata"]["name"]: item.get("spec") or {} for item in listing.get("items") or ()}
+    good: list[str] = []
+    bad: list[str] = []
+    for name in ("kube-controller-manager", "kube-scheduler"):
+        renewed = parse_time(leases.get(name, {}).get("renewTime"))
+        limit = leases.get(name, {}).get("leaseDurationSeconds", 15)
+        if renewed is None:
+            bad.append(f"{name} never took its lease")
+            continue
+        age = (now - renewed).total_seconds()
+        holder = str(leases[name].get("holderIdentity", "")).partition("_")[0]
+        text = f"{name} on {holder} renewed {max(age, 0):.0f} s ago"
+        (bad if age > limit else good).append(text)
+    return Check(
+        "controllers",
+        not bad,
+        "read the leases of controller manager and scheduler",
+        "; ".join([*bad, *good]),
+        hint="on a control-plane host see: systemctl status kube-controller-manager kube-scheduler",
+    )
+
+
+def judge_nodes(seen: NodesSeen, expected: t.Mapping[str, str]) -> Check:
+    """All Nodes Ready, none missing, each with its expected version (empty: any)."""
+    names = sorted({*expected, *seen.nodes})
+    bad = [f"{name}: {reason}" for name, reason in sorted(unready(names, seen).items())]
+    for name, version in sorted(expected.items()):
+        node = seen.nodes.get(name)
+        if node and version and node.kubelet_version.lstrip("v") != version.lstrip("v"):
+            bad.append(f"{name}: kubelet {node.kubelet_version}, expected v{version.lstrip('v')}")
+    bad.extend(f"{name}: nobody expects this Node" for name in names if expected and name not in expected)
+    versions = collections.Counter(node.kubelet_version for node in seen.nodes.values())
+    ready = sum(1 for node in seen.nodes.values() if node.ready)
+    return Check(
+        "nodes",
+        bool(names) and not bad,
+        "read every Node's condition, taints and version",
+        "; ".join([f"{ready} of {len(names)} Ready ({_counted(versions)})", *bad]),
+        hint="on that node see: systemctl status kubelet containerd, journalctl -u kubelet",
+    )
+
+
+def judge_health(aspect: str, what: str, trouble: t.Mapping[str, str], hint: str) -> Check:
+    """One health endpoint asked on every node; ``trouble`` is empty for those that answered well."""
+    bad = {node: text for node, text in trouble.items() if text}
+    return Check(
+        aspect,
+        bool(trouble) and not bad,
+        what,
+        "; ".join([f"{len(trouble) - len(bad)} of {len(trouble)} healthy", *_each(bad)]),
+        hint=hint,
+    )
+
+
+def judge_pairs(trouble: t.Mapping[tuple[str, str], str]) -> Check:
+    """Pod to pod: ``trouble`` for each ordered pair of nodes, empty where TCP and UDP went well."""
+    bad = {f"{one} -> {other}": text for (one, other), text in trouble.items() if text}
+    nodes = len({node for pair in trouble for node in pair})
+    seen = f"{len(trouble) - len(bad)} of {len(trouble)} directed pairs of {nodes} nodes"
+    if not trouble:
+        seen = "one node: no pairs"
+    return Check(
+        "pod to pod",
+        not bad,
+        f"TCP with {len(PAYLOAD)} bytes each way and UDP, from a pod on each node to a pod on each other node",
+        "; ".join([seen, *_each(bad)]),
+        hint=_pairs_hint(trouble),
+    )
+
+
+def _pairs_hint(trouble: t.Mapping[tuple[str, str], str]) -> str:
+    """Name the node that all failing pairs share, if there is one."""
+    bad = [set(pair) for pair, text in trouble.items() if text]
+    common = set.intersection(*bad) if bad else set()
+    where = f"on {' or '.join(sorted(common))}" if common else "on the nodes named"
+    return f"{where} see: systemctl status flanneld, and whether UDP port 8472 is open between the nodes"
+
+
+def judge_service(answers: t.Mapping[str, Answer], endpoints: t.Collection[str]) -> Check:
+    """A Service's requests, by the node they came from: all answered, and every endpoint hit from every node."""
+    bad, total = {}, collections.Counter(dict.fromkeys(endpoints, 0))
+    for node, answer in answers.items():
+        total.update(answer.responses)
+        missed = sorted(set(endpoints) - set(answer.responses))
+        if answer.trouble:
+            bad[node] = answer.trouble
+        elif missed:
+            bad[node] = f"never reached {', '.join(missed)} in {len(answer.responses)} requests"
+    hits = "/".join(str(total[name]) for name in sorted(total))
+    seen = f"{sum(total.values())} requests from {len(answers)} nodes hit {len(endpoints)} endpoints {hits} times"
+    return Check(
+        "service",
+        bool(answers) and not bad,
+        "requests to a ClusterIP from a pod on each node",
+        "; ".join([seen, *_each(bad)]),
+        hint="on that node see: systemctl status kube-proxy, journalctl -u kube-proxy, nft list table ip kube-proxy",
+    )
+
+
+def judge_names(aspect: str, what: str, trouble: t.Mapping[tuple[str, str], str]) -> Check:
+    """Names asked from pods: ``trouble`` by node and name, empty where the name led to its pod."""
+    bad = {f"{name} from {node}": text for (node, name), text in trouble.items() if text}
+    names = len({name for _node, name in trouble})
+    nodes = len({node for node, _name in trouble})
+    return Check(
+        aspect,
+        bool(trouble) and not bad,
+        what,
+        "; ".join(
+            [f"{len(trouble) - len(bad)} of {len(trouble)} answers: {names} names from {nodes} nodes", *_each(bad)]
+        ),
+        hint="see: kubectl --namespace kube-system get pods -l k8s-app=kube-dns -o wide, and their logs",
+    )
+
+
+def judge_streams(trouble: t.Mapping[str, str], execs: int) -> Check:
+    """Logs of a pod on each node, and a command in some; ``trouble`` by node."""
+    bad = {node: text for node, text in trouble.items() if text}
+    return Check(
+        "exec and logs",
+        bool(trouble) and not bad,
+        "read a pod's log and ran a command in it",
+        "; ".join([f"logs from {len(trouble)} nodes, exec on {execs}", *_each(bad)]),
+        hint="is a kubelet's serving certificate approved? kubectl get csr, systemctl status slipway-keeper.timer",
+    )
+
+
+def judge_policy(answer: Answer) -> Check:
+    """Whether a NetworkPolicy has any effect: a fact to know, not a failure."""
+    enforced = bool(answer.trouble)
+    return Check(
+        "network policy",
+        ok=True,
+        done="connected to a pod that a NetworkPolicy walls off",
+        seen="enforced" if enforced else "not enforced: this pod network ignores NetworkPolicy objects",
+    )
+
+
+def skipped(aspect: str, reason: str) -> Check:
+    """A check that makes no sense here."""
+    return Check(aspect, ok=True, done="", seen=f"skipped: {reason}", skipped=True)
+
+
+def _each(bad: t.Mapping[str, str], most: int = 5) -> list[str]:
+    """The first troubles and how many more there are."""
+    texts = [f"{where}: {text}" for where, text in sorted(bad.items())]
+    return texts[:most] + ([f"and {len(texts) - most} more"] if len(texts) > most else [])
+
+
+def _counted(counts: t.Mapping[str, int]) -> str:
+    return ", ".join(f"{count} x {name}" for name, count in sorted(counts.items()))

@@ -1,0 +1,306 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Puts pods up on every node of a live cluster, lets them talk, judges, and takes everything down again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import secrets
+import signal
+import time
+import typing as t
+
+from ..core import verify, verify_workload
+from ..core.nodes import NodesSeen, summarize_nodes
+from ..core.problems import Problem, SlipwayError
+from ..core.verify import Check
+from ..core.verify_workload import BACKEND, PodSeen
+from .api_proxy import ApiProxy, open_proxy
+from .kubectl import Kubectl
+from .machine import Machine
+from .verify_talk import Talk, message, parallel
+
+
+@dataclasses.dataclass(frozen=True)
+class Etcd:
+    """How etcd is asked; the paths are on this host."""
+
+    etcdctl: str
+    endpoints: tuple[str, ...]
+    ca: str
+    certificate: str
+    key: str
+
+
+@dataclasses.dataclass(frozen=True)
+class VerifyWant:
+    """What the cluster is expected to be. ``nodes`` is name to version, an empty version for any; none: any nodes.
+
+    ``outside_name`` is asked from pods only if this host itself resolves it. ``timeout`` bounds each wait, in seconds.
+    """
+
+    kubectl: str
+    kubeconfig: str
+    image: str
+    domain: str
+    outside_name: str
+    nodes: t.Mapping[str, str]
+    etcd: Etcd
+    timeout: float
+
+
+def verify_cluster(machine: Machine, want: VerifyWant) -> list[Check]:
+    """All findings; what is put up is taken down in any case, and its end is the last finding."""
+    kubectl = Kubectl(machine, want.kubectl, want.kubeconfig)
+    with _termination_as_exit():
+        first = _timed("API servers", lambda: _check_api_servers(kubectl))
+        if first.seen.startswith("no API"):
+            return [first]
+        namespace = verify_workload.NAMESPACE_PREFIX + secrets.token_hex(3)
+        run = _Run(machine, kubectl, want, namespace)
+        _remove(kubectl, _stale(kubectl), wait=False)
+        checks = [first]
+        try:
+            with open_proxy(want.kubectl, want.kubeconfig) as proxy:
+                checks += run.checks(proxy)
+        except SlipwayError as error:
+            checks.append(Check("workload", ok=False, done="put up pods and Services", seen=str(error)))
+        finally:
+            last = _timed("removal", lambda: _check_removal(kubectl, namespace))
+        return [*checks, last]
+
+
+class _Run:
+    """One verification in one namespace."""
+
+    def __init__(self, machine: Machine, kubectl: Kubectl, want: VerifyWant, namespace: str) -> None:
+        self._machine = machine
+        self._kubectl = kubectl
+        self._want = want
+        self._namespace = namespace
+
+    def checks(self, proxy: ApiProxy) -> list[Check]:
+        """Put up, ask, judge. Without pods there is nobody to ask, so what needs them is then left out."""
+        nodes = summarize_nodes(self._kubectl.nodes())
+        objects = verify_workload.workload_objects(
+            namespace=self._namespace, image=self._want.image, nodes=len(nodes.nodes)
+        )
+        self._kubectl.apply([verify_workload.namespace_object(self._namespace), *objects])
+        checks = [
+            _timed("etcd", lambda: _check_etcd(self._machine, self._want.etcd)),
+            _timed("controllers", lambda: _check_controllers(self._kubectl)),
+            _timed("nodes", lambda: verify.judge_nodes(nodes, self._want.nodes)),
+            _timed("kubelets", lambda: _check_node_health(proxy, nodes, "kubelets", "/proxy/healthz")),
+            _timed("kube-proxy", lambda: _check_node_health(proxy, nodes, "kube-proxy", ":10256/proxy/livez")),
+            _timed("pods start", lambda: self._check_started(nodes)),
+        ]
+        if not checks[-1].ok:
+            return checks
+        talk = Talk(self._kubectl, proxy, self._namespace, self._pods())
+        return [
+            *checks,
+            _timed("pod to pod", talk.check_pairs),
+            _timed("service", talk.check_service),
+            _timed("DNS inside", lambda: talk.check_names(self._want.domain)),
+            _timed("DNS outside", lambda: talk.check_outside(self._want.outside_name)),
+            _timed("exec and logs", talk.check_streams),
+            _timed("network policy", talk.check_policy),
+            _timed("replacement", lambda: self._check_replacement(talk)),
+        ]
+
+    def _pods(self) -> dict[str, t.Any]:
+        listing = self._kubectl.json(["get", "pods", f"--namespace={self._namespace}"])
+        return t.cast("dict[str, t.Any]", listing)
+
+    def _check_started(self, nodes: NodesSeen) -> Check:
+        def lacking() -> t.Optional[str]:
+            return "; ".join(verify_workload.lacking_pods(self._pods(), list(nodes.nodes))[:5]) or None
+
+        done = "started a pod on every node, and a Deployment"
+        try:
+            self._machine.wait("the pods", lacking, timeout=self._want.timeout, interval=0.5)
+        except SlipwayError as error:
+            hint = (
+                "see kubectl describe of such a pod while this runs; the kubelet's and containerd's journal on its node"
+            )
+            return Check("pods start", ok=False, done=done, seen=error.problems[0].found, hint=hint)
+        count = len(self._pods()["items"])
+        return Check("pods start", ok=True, done=done, seen=f"{count} pods ready on {len(nodes.nodes)} nodes")
+
+    def _check_replacement(self, talk: Talk) -> Check:
+        """Delete one backend and kill the program of another; both must serve again."""
+        before = verify_workload.pods_of(self._pods(), BACKEND)
+        deleted, killed = before[0], before[-1]
+        self._kubectl.run(["delete", "pod", deleted.name, f"--namespace={self._namespace}", "--wait=false"])
+        talk.kill(killed)
+
+        def lacking() -> t.Optional[str]:
+            after = {pod.name: pod for pod in verify_workload.pods_of(self._pods(), BACKEND)}
+            restarted = after.get(killed.name, PodSeen(killed.name))
+            lacks = [f"{pod.name}: {pod.lack}" for pod in after.values() if pod.lack]
+            if deleted.name in after or len(after) < len(before):
+                lacks.append(f"no replacement of {deleted.name}")
+            if restarted.restarts <= killed.restarts:
+                lacks.append(f"{killed.name} was not restarted")
+            return "; ".join(lacks) or None
+
+        done = "deleted a pod of a Deployment and killed the program of another"
+        hint = (
+            "see: systemctl status kube-controller-manager kube-scheduler on a control-plane host, kubelet on the nodes"
+        )
+        try:
+            self._machine.wait("the replacement", lacking, timeout=self._want.timeout / 2, interval=0.5)
+        except SlipwayError as error:
+            return Check("replacement", ok=False, done=done, seen=error.problems[0].found, hint=hint)
+        new = [
+            pod
+            for pod in verify_workload.pods_of(self._pods(), BACKEND)
+            if pod.name not in {each.name for each in before}
+        ]
+        reached = talk.reaches([pod.name for pod in new], timeout=self._want.timeout / 4)
+        seen = f"{deleted.name} replaced by {', '.join(pod.name for pod in new)}, {killed.name} restarted"
+        return Check(
+            "replacement", reached, done, seen if reached else f"{seen}, but the Service never reached it", hint
+        )
+
+
+def _check_api_servers(kubectl: Kubectl) -> Check:
+    """Ask each API server the cluster knows of, by the address it announces itself with."""
+    output = kubectl.run(
+        [
+            "get",
+            "endpointslices",
+            "--namespace=default",
+            "--selector=kubernetes.io/service-name=kubernetes",
+            "--output=json",
+        ],
+        check=False,
+    )
+    if output.rc != 0:
+        return Check(
+            "API servers",
+            ok=False,
+            done="asked the API for its own endpoints",
+            seen=f"no API: {output.stderr.strip()}",
+            hint="on this host see: systemctl status kube-apiserver etcd, journalctl -u kube-apiserver",
+        )
+    servers = [
+        f"https://{_bracketed(address)}:{piece['ports'][0]['port']}"
+        for piece in json.loads(output.stdout)["items"]
+        for endpoint in piece.get("endpoints") or ()
+        for address in endpoint["addresses"]
+    ]
+    answers, bodies = {}, {}
+    for server in servers:
+        said = kubectl.run([f"--server={server}", "get", "--raw=/readyz?verbose"], check=False, timeout=20)
+        answers[server] = None if said.rc == 0 else said.stderr.strip()
+        bodies[server] = said.stdout
+    return verify.judge_readyz(answers, bodies)
+
+
+def _check_etcd(machine: Machine, etcd: Etcd) -> Check:
+    if not (machine.exists(etcd.etcdctl) and machine.exists(etcd.certificate)):
+        return verify.skipped(
+            "etcd", "no etcdctl or no client certificate on this host; the API servers' /readyz asks it"
+        )
+    command = [
+        etcd.etcdctl,
+        f"--endpoints={','.join(etcd.endpoints)}",
+        f"--cacert={etcd.ca}",
+        f"--cert={etcd.certificate}",
+        f"--key={etcd.key}",
+        "endpoint",
+        "--cluster",
+        "--write-out=json",
+    ]
+    answers = [machine.run([*command, verb], check=False, timeout=30) for verb in ("health", "status")]
+    try:
+        health, status = (json.loads(answer.stdout) for answer in answers)
+    except ValueError:
+        health, status = [{"endpoint": ",".join(etcd.endpoints), "error": answers[0].stderr.strip()[-300:]}], []
+    return verify.judge_etcd(health, status)
+
+
+def _check_controllers(kubectl: Kubectl) -> Check:
+    leases = kubectl.json(["get", "leases", "--namespace=kube-system"])
+    return verify.judge_leases(leases, _now())
+
+
+def _check_node_health(proxy: ApiProxy, nodes: NodesSeen, aspect: str, rest: str) -> Check:
+    def ask(name: str) -> str:
+        status, body = proxy.get(f"/api/v1/nodes/{name}{rest}")
+        return "" if status == 200 else message(status, body)
+
+    unit = "kubelet" if aspect == "kubelets" else aspect
+    trouble = parallel(ask, list(nodes.nodes))
+    return verify.judge_health(
+        aspect,
+        f"asked {unit}'s health on every node through the API server",
+        trouble,
+        f"on that node see: systemctl status {unit}, journalctl -u {unit}",
+    )
+
+
+def _check_removal(kubectl: Kubectl, namespace: str) -> Check:
+    """Take down what was put up, and see that it is gone."""
+    done = "removed everything this check has made"
+    try:
+        _remove(kubectl, [namespace], wait=True)
+        left = kubectl.json(["get", "namespace", namespace, "--ignore-not-found"])
+    except SlipwayError as error:
+        left = str(error)
+    hint = f"see: kubectl get namespace {namespace} --output=yaml; the next run removes it if it can"
+    if left:
+        return Check("removal", ok=False, done=done, seen=f"namespace {namespace} is still there", hint=hint)
+    return Check("removal", ok=True, done=done, seen=f"namespace {namespace} is gone")
+
+
+def _stale(kubectl: Kubectl) -> list[str]:
+    listing = kubectl.json(["get", "namespaces", f"--selector={verify_workload.VERIFY_LABEL}=true"])
+    return verify_workload.stale_namespaces(listing, _now())
+
+
+def _remove(kubectl: Kubectl, namespaces: t.Sequence[str], *, wait: bool) -> None:
+    if namespaces:
+        arguments = ["delete", "namespace", "--ignore-not-found", "--timeout=60s", f"--wait={str(wait).lower()}"]
+        kubectl.run([*arguments, *namespaces], timeout=70)
+
+
+def _timed(aspect: str, step: t.Callable[[], Check]) -> Check:
+    """The finding with its seconds; an error on the way is a finding too."""
+    start = time.monotonic()
+    try:
+        check = step()
+    except SlipwayError as error:
+        check = Check(aspect, ok=False, done="asked the API", seen=str(error))
+    return dataclasses.replace(check, seconds=time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def _termination_as_exit() -> t.Iterator[None]:
+    """Let a SIGTERM unwind the stack, so that what was put up is taken down."""
+
+    def leave(number: int, _frame: t.Any) -> None:
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
+def problems_of(checks: t.Sequence[Check]) -> list[Problem]:
+    """The failed findings as problems."""
+    return [Problem(check.aspect, check.seen, remedy=check.hint) for check in checks if not check.ok]

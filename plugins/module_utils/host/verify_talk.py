@@ -1,0 +1,180 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Questions from the pods of a verification to each other."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import socket
+import time
+import typing as t
+import urllib.parse
+
+from ..core import verify, verify_workload
+from ..core.verify import Answer, Check
+from ..core.verify_workload import BACKEND, HEADLESS, HTTP_PORT, PAYLOAD, PROBE, UDP_PORT, WALLED, PodSeen
+from .api_proxy import ApiProxy
+from .kubectl import Kubectl
+
+_THREADS = 8
+_EXECS = 10
+# A pod without DNS gives up after a while; it must not take the time of all other findings.
+_ASK_SECONDS = 20.0
+_Key = t.TypeVar("_Key")
+
+
+class Talk:
+    """Questions to the pods that run on every node."""
+
+    def __init__(self, kubectl: Kubectl, proxy: ApiProxy, namespace: str, listing: t.Mapping[str, t.Any]) -> None:
+        self._kubectl = kubectl
+        self._proxy = proxy
+        self._namespace = namespace
+        self._probes = verify_workload.pods_of(listing, PROBE)
+        self._backends = verify_workload.pods_of(listing, BACKEND)
+        self._walled = verify_workload.pods_of(listing, WALLED)
+
+    def check_pairs(self) -> Check:
+        """Each pod to each pod on another node."""
+        pairs = [(one, other) for one in self._probes for other in self._probes if one.node != other.node]
+        trouble = parallel(lambda pair: self._pair_trouble(*pair), pairs)
+        return verify.judge_pairs({(one.node, other.node): text for (one, other), text in trouble.items()})
+
+    def check_service(self) -> Check:
+        """The ClusterIP from each node, often enough to meet every endpoint."""
+        service = self._kubectl.json(["get", "service", BACKEND, f"--namespace={self._namespace}"])
+        address = service["spec"]["clusterIP"]
+        tries = verify_workload.tries_for(len(self._backends))
+
+        def ask(pod: PodSeen) -> Answer:
+            first = self._dial(pod, address, 80, "hostname")
+            return first if first.trouble else self._dial(pod, address, 80, "hostname", tries=tries)
+
+        answers = parallel(ask, self._probes)
+        return verify.judge_service(
+            {pod.node: answer for pod, answer in answers.items()}, [pod.name for pod in self._backends]
+        )
+
+    def check_names(self, domain: str) -> Check:
+        """A Service by its short and its full name, a headless one by its full name, from each node."""
+        suffix = f"{self._namespace}.svc.{domain}"
+        names = [(BACKEND, 80), (f"{BACKEND}.{suffix}", 80), (f"{HEADLESS}.{suffix}", HTTP_PORT)]
+        backends = {pod.name for pod in self._backends}
+
+        def ask(question: tuple[PodSeen, tuple[str, int]]) -> str:
+            pod, (name, port) = question
+            answer = self._dial(pod, name, port, "hostname")
+            wrong = set(answer.responses) - backends
+            return answer.trouble or (f"led to {', '.join(sorted(wrong))}" if wrong else "")
+
+        trouble = parallel(ask, [(pod, name) for pod in self._probes for name in names])
+        return verify.judge_names(
+            "DNS inside",
+            "connected to a Service by short and full name and to a headless Service, from a pod on each node",
+            {(pod.node, name): text for (pod, (name, _port)), text in trouble.items()},
+        )
+
+    def check_outside(self, name: str) -> Check:
+        """A name outside, from each node's pod, if this host knows it."""
+        if not name:
+            return verify.skipped("DNS outside", "no name given")
+        try:
+            socket.getaddrinfo(name, 443)
+        except OSError:
+            return verify.skipped("DNS outside", f"this host does not resolve {name} either")
+
+        def ask(pod: PodSeen) -> str:
+            # Nobody need listen there: a failed connection has resolved the name, a failed look-up says so.
+            answer = self._dial(pod, name, 9, "hostname")
+            return answer.trouble if "lookup " in answer.trouble or "param are invalid" in answer.trouble else ""
+
+        trouble = parallel(ask, self._probes)
+        return verify.judge_names(
+            "DNS outside",
+            "looked up a name outside the cluster from a pod on each node",
+            {(pod.node, name): text for pod, text in trouble.items()},
+        )
+
+    def check_streams(self) -> Check:
+        """Logs of each node's pod, and a command in the first few."""
+        chosen = {pod.name for pod in self._probes[:_EXECS]}
+
+        def ask(pod: PodSeen) -> str:
+            path = f"/api/v1/namespaces/{self._namespace}/pods/{pod.name}/log?limitBytes=4096"
+            status, body = self._proxy.get(path)
+            if status != 200 or "Started HTTP server" not in body:
+                return f"logs: {message(status, body)}"
+            return self._exec(pod) if pod.name in chosen else ""
+
+        trouble = parallel(ask, self._probes)
+        return verify.judge_streams({pod.node: text for pod, text in trouble.items()}, len(chosen))
+
+    def check_policy(self) -> Check:
+        """Whether a walled pod can be reached from another pod."""
+        return verify.judge_policy(self._dial(self._probes[0], self._walled[0].ip, HTTP_PORT, "hostname"))
+
+    def kill(self, pod: PodSeen) -> None:
+        """Make the pod's program end with an error; its answer never comes."""
+        self._proxy.get(self._path(pod, "exit?code=3"), timeout=5)
+
+    def reaches(self, names: t.Sequence[str], *, timeout: float) -> bool:
+        """Whether the Service comes to lead to all the pods, asked from one node."""
+        end = time.monotonic() + timeout
+        missing = set(names)
+        while missing and time.monotonic() < end:
+            tries = verify_workload.tries_for(len(self._backends))
+            missing -= set(self._dial(self._probes[0], BACKEND, 80, "hostname", tries=tries).responses)
+        return not missing
+
+    def _pair_trouble(self, one: PodSeen, other: PodSeen) -> str:
+        """Empty if ``one`` reaches ``other`` by UDP and moves more than a packet each way by TCP."""
+        tcp = self._dial(one, other.ip, HTTP_PORT, f"echo?msg={PAYLOAD}")
+        if tcp.trouble or tcp.responses[0] != PAYLOAD:
+            return f"TCP: {tcp.trouble or 'the answer is not what was sent'}"
+        udp = self._dial(one, other.ip, UDP_PORT, "hostname", protocol="udp")
+        if udp.trouble or udp.responses[0] != other.name:
+            return f"UDP: {udp.trouble or f'{udp.responses[0]} answered'}"
+        return ""
+
+    def _dial(
+        self, pod: PodSeen, host: str, port: int, request: str, *, protocol: str = "http", tries: int = 1
+    ) -> Answer:
+        """Let the pod ask ``host``; it waits 5 s for each try."""
+        query = {"host": host, "port": port, "protocol": protocol, "request": request, "tries": tries}
+        path = self._path(pod, f"dial?{urllib.parse.urlencode(query)}")
+        status, body = self._proxy.get(path, timeout=_ASK_SECONDS)
+        try:
+            data = json.loads(body) if status == 200 else None
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            return Answer(errors=(message(status, body),))
+        return Answer(tuple(data.get("responses") or ()), tuple(data.get("errors") or ()))
+
+    def _exec(self, pod: PodSeen) -> str:
+        mark = f"hello-{pod.name}"
+        command = ["exec", pod.name, f"--namespace={self._namespace}", "--", "/agnhost", "entrypoint-tester", mark]
+        output = self._kubectl.run(command, check=False, timeout=20)
+        if output.rc == 0 and mark in output.stdout:
+            return ""
+        return f"exec: {(output.stderr or output.stdout).strip() or 'no output'}"
+
+    def _path(self, pod: PodSeen, rest: str) -> str:
+        return f"/api/v1/namespaces/{self._namespace}/pods/{pod.name}:{HTTP_PORT}/proxy/{rest}"
+
+
+def parallel(ask: t.Callable[[_Key], t.Any], keys: t.Sequence[_Key]) -> dict[_Key, t.Any]:
+    """Each key with its answer."""
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(keys, pool.map(ask, keys)))
+
+
+def message(status: int, body: str) -> str:
+    """What a failed request says: the message of a Status object, or the text."""
+    try:
+        data = json.loads(body)
+    except ValueError:
+        data = None
+    text = data["message"] if isinstance(data, dict) and "message" in data else body.strip()
+    return f"{text[:300]} (status {status})" if status else text[:300]

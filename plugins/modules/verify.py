@@ -1,0 +1,214 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Does this cluster work?"""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: verify
+short_description: See by real use whether a Kubernetes cluster works
+version_added: 0.1.0
+description:
+  - Asks every API server, etcd member, controller, kubelet and kube-proxy for its health, and compares Nodes and
+    versions with what is expected.
+  - Puts up a pod on every node, in a namespace of its own, and has them talk, pod to pod over every pair of nodes, to a
+    Service until every endpoint was met, by DNS names; reads logs, runs a command, deletes a pod, kills another.
+  - Removes the namespace at the end whatever happened. What a killed run left behind is removed by a later one.
+  - Fails if any finding is not as it should be, with the cause and a hint for each.
+  - Runs on a host that has kubectl and an administrator's kubeconfig, usually a control-plane host.
+author: Slipway maintainers (@slipway)
+options:
+  image:
+    description: An agnhost image that the nodes have or can pull.
+    type: str
+    required: true
+  nodes:
+    description:
+      - The Nodes that are expected, name to kubelet version; an empty version stands for any.
+      - Without it, whatever Nodes there are must be Ready.
+    type: dict
+    default: {}
+  domain:
+    description: The cluster's DNS domain.
+    type: str
+    default: cluster.local
+  outside_name:
+    description:
+      - A DNS name outside the cluster, asked from pods if this host itself resolves it. An empty one is not asked.
+    type: str
+    default: kubernetes.io
+  etcdctl:
+    description: The etcdctl program; without it or O(etcd_certificate) on this host, etcd is not asked directly.
+    type: path
+    default: /opt/slipway/etcd/current/etcdctl
+  etcd_endpoints:
+    description: Endpoints of any etcd members; the others are found through them.
+    type: list
+    elements: str
+    default: ["https://127.0.0.1:2379"]
+  etcd_ca:
+    description: The CA of etcd's certificates.
+    type: path
+    default: /etc/kubernetes/pki/etcd/ca.crt
+  etcd_certificate:
+    description: A client certificate for etcd.
+    type: path
+    default: /etc/kubernetes/pki/etcd/root-client.crt
+  etcd_key:
+    description: The key of that certificate.
+    type: path
+    default: /etc/kubernetes/pki/etcd/root-client.key
+  timeout:
+    description: Seconds that each wait may take, such as the one for the pods to start.
+    type: int
+    default: 60
+extends_documentation_fragment:
+  - slipway.cluster.kubectl
+attributes:
+  check_mode:
+    support: none
+    details: Asks nothing in check mode and says so.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+    details: Never reports a change.
+"""
+
+EXAMPLES = r"""
+- name: See whether the cluster works
+  slipway.cluster.verify:
+    image: registry.k8s.io/e2e-test-images/agnhost:2.66.1
+    nodes:
+      cp1: v1.37.0
+      w1: v1.37.0
+  register: finding
+
+- name: Show what was found
+  ansible.builtin.debug:
+    msg: "{{ finding.table.splitlines() }}"
+"""
+
+RETURN = r"""
+ok:
+  description: Whether all is as it should be.
+  returned: always
+  type: bool
+checks:
+  description: The findings in the order they were made.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    aspect:
+      description: What was looked at.
+      type: str
+    ok:
+      description: Whether it is as it should be.
+      type: bool
+    skipped:
+      description: Whether it could not be looked at here; O(ignore:ok) is then true.
+      type: bool
+    done:
+      description: What was done to find out.
+      type: str
+    seen:
+      description: What was seen, with counts.
+      type: str
+    seconds:
+      description: How long it took.
+      type: float
+    hint:
+      description: Where to look if it is not as it should be.
+      type: str
+table:
+  description: The findings as text, a line each.
+  returned: always
+  type: str
+seconds:
+  description: How long all of it took.
+  returned: always
+  type: float
+problems:
+  description: What is wrong, all of it.
+  returned: failure
+  type: list
+  elements: dict
+"""
+
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
+from ansible_collections.slipway.cluster.plugins.module_utils.core.verify import table
+from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import ARGUMENTS
+from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine
+from ansible_collections.slipway.cluster.plugins.module_utils.host.verify import (
+    Etcd,
+    VerifyWant,
+    problems_of,
+    verify_cluster,
+)
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    **ARGUMENTS,
+    "image": {"type": "str", "required": True},
+    "nodes": {"type": "dict", "default": {}},
+    "domain": {"type": "str", "default": "cluster.local"},
+    "outside_name": {"type": "str", "default": "kubernetes.io"},
+    "etcdctl": {"type": "path", "default": "/opt/slipway/etcd/current/etcdctl"},
+    "etcd_endpoints": {"type": "list", "elements": "str", "default": ["https://127.0.0.1:2379"]},
+    "etcd_ca": {"type": "path", "default": "/etc/kubernetes/pki/etcd/ca.crt"},
+    "etcd_certificate": {"type": "path", "default": "/etc/kubernetes/pki/etcd/root-client.crt"},
+    "etcd_key": {"type": "path", "default": "/etc/kubernetes/pki/etcd/root-client.key", "no_log": False},
+    "timeout": {"type": "int", "default": 60},
+}
+
+
+def parse(params: dict[str, t.Any]) -> VerifyWant:
+    """The parameters as typed data."""
+    return VerifyWant(
+        kubectl=params["kubectl"],
+        kubeconfig=params["kubeconfig"],
+        image=params["image"],
+        domain=params["domain"],
+        outside_name=params["outside_name"],
+        nodes={str(name): str(version or "") for name, version in params["nodes"].items()},
+        etcd=Etcd(
+            etcdctl=params["etcdctl"],
+            endpoints=tuple(params["etcd_endpoints"]),
+            ca=params["etcd_ca"],
+            certificate=params["etcd_certificate"],
+            key=params["etcd_key"],
+        ),
+        timeout=params["timeout"],
+    )
+
+
+def main() -> None:
+    """Run the module. It changes nothing to plan, and returns its findings also when it fails: no engine for it."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    if module.check_mode:
+        module.exit_json(changed=False, ok=True, checks=[], table="nothing is asked in check mode\n", seconds=0.0)
+    start = time.monotonic()
+    try:
+        checks = verify_cluster(Machine(), parse(module.params))
+    except SlipwayError as error:
+        module.fail_json(msg=str(error), problems=[problem.as_dict() for problem in error.problems])
+    problems = problems_of(checks)
+    found = {
+        "ok": not problems,
+        "checks": [check.as_dict() for check in checks],
+        "table": table(checks),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    if problems:
+        text = "\n".join(problem.text() for problem in problems)
+        module.fail_json(msg=text, problems=[problem.as_dict() for problem in problems], changed=False, **found)
+    module.exit_json(changed=False, **found)
+
+
+if __name__ == "__main__":
+    main()
