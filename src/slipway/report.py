@@ -19,6 +19,8 @@ Event = t.Mapping[str, t.Any]
 
 RESULTS = ("runner_on_ok", "runner_on_failed", "runner_on_unreachable", "runner_on_skipped")
 NOISE_LINES = 20
+# These think on the controller, once for all hosts; Ansible books their result to whichever host comes first.
+CONTROLLER_ACTIONS = {"slipway.cluster.plan"}
 
 
 @dataclasses.dataclass
@@ -85,13 +87,14 @@ class RunLog:
         if not isinstance(result, dict):
             result = {"msg": str(result)}
         self._count(kind, host, data, result)
-        self._collect(host, result)
+        speaker = "" if data.get("task_action") in CONTROLLER_ACTIONS else host
+        self._collect(speaker, result)
         if kind == "runner_on_unreachable":
             found = f"cannot be reached: {_first_line(result.get('msg', ''))}"
             remedy = "check its address, that it runs, and that SSH logs in with the inventory's user and key"
             return self._problem(Problem(where=host, found=found, remedy=remedy), host)
         if kind == "runner_on_failed" and not data.get("ignore_errors"):
-            return self._failure(host, str(data.get("task") or "task"), result)
+            return self._failure(speaker, str(data.get("task") or "task"), result)
         return []
 
     def _count(self, kind: str, host: str, data: t.Mapping[str, t.Any], result: t.Mapping[str, t.Any]) -> None:
@@ -129,9 +132,10 @@ class RunLog:
 
     def _problem(self, problem: Problem, host: str) -> list[str]:
         hosts = self.problems.setdefault(problem, [])
-        if host not in hosts:
+        if host and host not in hosts:
             hosts.append(host)
-        return [f"  {host}: {_first_line(problem.text())}"] if not problem.warning else []
+        line = ": ".join(part for part in (host, _first_line(problem.text())) if part)
+        return [f"  {line}"] if not problem.warning else []
 
 
 def problem_from(entry: t.Any) -> Problem:

@@ -92,6 +92,12 @@ def test_warnings_of_a_result_that_is_ok_are_kept() -> None:
     assert log.hosts["a"].failed == 0
 
 
+def test_what_the_planner_refuses_is_no_host_s_fault() -> None:
+    stated = {"msg": "1 problem", "problems": [{"where": "slipway_dns on w1", "found": "unknown"}]}
+    log = folded(result("failed", "cp1", stated, task_action="slipway.cluster.plan"))
+    assert problem_lines(log.problems) == ["error: slipway_dns on w1: unknown"]
+
+
 def test_unreachable_hosts_are_named() -> None:
     log = folded(play("Observe"), result("ok", "a"), result("unreachable", "w9", {"msg": "no route\nmore"}))
     assert "unreachable: w9" in summary_lines(log)
