@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Does this cluster work?"""
+"""A check of a cluster by real use."""
 
 from __future__ import annotations
 
@@ -141,6 +141,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 from ansible_collections.slipway.cluster.plugins.module_utils.core.verify import table
 from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import ARGUMENTS
@@ -198,7 +199,7 @@ def main() -> None:
     except SlipwayError as error:
         module.fail_json(msg=str(error), problems=[problem.as_dict() for problem in error.problems])
     problems = problems_of(checks)
-    found = {
+    found: dict[str, t.Any] = {
         "ok": not problems,
         "checks": [check.as_dict() for check in checks],
         "table": table(checks),
