@@ -27,7 +27,7 @@ NODES_GROUP = "system:nodes"
 NODE_PREFIX = "system:node:"
 LEASE_NAME = "slipway-keeper-restart"
 LEASE_NAMESPACE = "kube-system"
-LEASE_SECONDS = 180
+LEASE_SECONDS = 300
 
 _NEEDED_USAGES = frozenset({"digital signature", "server auth"})
 _POSSIBLE_USAGES = _NEEDED_USAGES | {"key encipherment"}

@@ -166,6 +166,7 @@ class Keeper:
             self._restart_unit(unit)
             self.state = dataclasses.replace(self.state, restart=self.state.restart[1:])
             self.save()
+        self.machine.wait("/readyz of the API server", self._unready, timeout=90, interval=1)
         self.machine.wait("giving back the lease", lambda: self._give_back_lease(me), timeout=60, interval=1)
 
     def _restart_unit(self, unit: str) -> None:
@@ -192,6 +193,14 @@ class Keeper:
         if written.rc != 0:
             self.say("another host was quicker: this host waits for its turn")
         return written.rc == 0
+
+    def _unready(self) -> t.Optional[str]:
+        """None when this host's API server is ready; only then may the next host take its turn."""
+        try:
+            self._kubectl("get", "--raw", "/readyz")
+        except (NoApi, SlipwayError) as error:
+            return str(error)
+        return None
 
     def _give_back_lease(self, me: str) -> t.Optional[str]:
         """None when done. The unit just restarted may be the API server itself, so the caller asks again."""

@@ -42,6 +42,7 @@ class Cluster(Machine):
         self.lease: dict[str, t.Any] | None = None
         self.restarted: list[str] = []
         self.race = False
+        self.unready = 0
 
     def run(self, argv: t.Sequence[str], **options: t.Any) -> Output:
         if argv[0].endswith("/kubectl"):
@@ -58,12 +59,18 @@ class Cluster(Machine):
             )
         if argv[:2] == ["get", "csr"]:
             return Output(0, json.dumps({"items": self.requests}), "")
+        if argv[:2] == ["get", "--raw"]:
+            self.unready -= 1
+            return Output(int(self.unready >= 0), "", "readyz check failed")
         if argv[:2] == ["certificate", "approve"]:
             self.approved += argv[2:]
             return Output(0, "", "")
         if argv[:2] == ["get", "lease"]:
             return Output(0, json.dumps(self.lease) if self.lease else "", "")
         return self.write_lease(argv[0], json.loads(stdin or ""))
+
+    def wait(self, what: str, predicate: t.Callable[[], str | None], **options: t.Any) -> None:
+        super().wait(what, predicate, **{**options, "interval": 0.01, "timeout": 0.2})
 
     def write_lease(self, verb: str, body: dict[str, t.Any]) -> Output:
         current = self.lease["metadata"]["resourceVersion"] if self.lease else ""
@@ -227,6 +234,19 @@ def test_units_are_restarted_once_under_the_lease(host: Host) -> None:
     assert host.state["restart"] == []
     assert host.cluster.lease is not None
     assert host.cluster.lease["spec"]["holderIdentity"] is None
+
+
+def test_the_lease_is_kept_until_the_api_server_is_ready(host: Host) -> None:
+    host.want(renew_fraction=1.0, restart=["a.service"])
+    host.cluster.unready = 3
+    assert host.run() == 0
+    assert host.cluster.unready == -1
+    assert host.cluster.lease is not None
+    assert host.cluster.lease["spec"]["holderIdentity"] is None
+    host.cluster.unready = 1000
+    assert host.run() == 1
+    assert host.cluster.lease["spec"]["holderIdentity"] == "cp1"
+    assert "/readyz" in host.state["failure"]
 
 
 def test_a_host_waits_for_its_turn_and_takes_over_from_one_that_has_gone(host: Host) -> None:
