@@ -130,6 +130,10 @@ seconds:
   description: How long all of it took.
   returned: always
   type: float
+slipway_report:
+  description: All of these again, for the C(slipway) command.
+  returned: always
+  type: dict
 problems:
   description: What is wrong, all of it.
   returned: failure
@@ -205,6 +209,7 @@ def main() -> None:
         "table": table(checks),
         "seconds": round(time.monotonic() - start, 1),
     }
+    found["slipway_report"] = dict(found)
     if problems:
         text = "\n".join(problem.text() for problem in problems)
         module.fail_json(msg=text, problems=[problem.as_dict() for problem in problems], changed=False, **found)

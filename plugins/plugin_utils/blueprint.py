@@ -219,6 +219,8 @@ def _verify(spec: ClusterSpec, layout: Layout, nodes: t.Mapping[str, Node], lock
         "image": references.get("agnhost", ""),
         "nodes": {node.node_name: f"v{layout.versions['kubernetes']}" for node in kubelets},
         "kubeconfig": paths.ADMIN_CONF,
+        "domain": layout.domain,
+        "etcd_endpoints": [f"https://{node.address}:2379" for _name, node in sorted(nodes.items()) if node.etcd],
     }
 
 
