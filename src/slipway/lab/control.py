@@ -211,22 +211,26 @@ def _report_ready(lab: Lab, *, already: bool, say: Say) -> None:
 def wait_ready(lab: Lab, host: LabHost, deadline: float) -> str:
     """Wait until a host answers over SSH and has finished starting; what systemd says then, with failed units.
 
-    ``deadline`` is on the clock of ``time.monotonic``; SlipwayError when it passes.
+    ``deadline`` is on the clock of ``time.monotonic``; SlipwayError when it passes, or when the host went off.
     """
-    answer = SshResult(255, "", "no attempt made")
+    podman = Podman(lab.root)
+    said = "it did not answer"
     while time.monotonic() < deadline:
         answer = ssh(lab, host.name, ["systemctl", "is-system-running", "--wait"], timeout=deadline - time.monotonic())
         state = answer.stdout.strip()
         if state in ("running", "degraded"):
             return state if state == "running" else f"degraded: {_failed_units(lab, host)}"
+        said = (answer.stderr or answer.stdout).strip() or said
+        if not _is_running(podman, lab.container(host.name)):
+            said = f"it went off: {podman.run('logs', '--tail', '5', lab.container(host.name)).strip()}"
+            break
         time.sleep(0.2)
-    said = (answer.stderr or answer.stdout).strip()
     raise SlipwayError(
         Problem(
             f"host {host.name}",
-            f"not ready in time: {said}",
+            f"not ready: {said}",
             "an answer over SSH and a finished boot",
-            f"see `podman logs {lab.container(host.name)}`; `slipway lab power {host.name} cycle --cut` starts it anew",
+            f"`slipway lab power --name {lab.name} {host.name} cycle --cut` starts it anew",
         )
     )
 
@@ -329,9 +333,12 @@ def power(lab: Lab, hosts: t.Sequence[str], action: str, *, cut: bool = False, s
         _parallel(switch, targets)
 
 
+def _is_running(podman: Podman, container: str) -> bool:
+    return podman.run("inspect", "-f", "{{.State.Running}}", container).strip() == "true"
+
+
 def _switch_off(podman: Podman, container: str, *, cut: bool) -> None:
-    running = podman.run("inspect", "-f", "{{.State.Running}}", container).strip() == "true"
-    if not running:
+    if not _is_running(podman, container):
         return
     if cut:
         podman.run("kill", "-s", "KILL", container)

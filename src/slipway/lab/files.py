@@ -70,6 +70,7 @@ def ssh_config(lab: Lab) -> str:
         "  StrictHostKeyChecking yes\n"
         "  UpdateHostKeys no\n"
         "  PasswordAuthentication no\n"
+        "  ConnectTimeout 10\n"
     )
     return "\n".join(parts)
 

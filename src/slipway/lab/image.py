@@ -21,7 +21,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.problems impo
 from slipway.lab.model import SYSTEMS
 from slipway.lab.podman import Podman
 
-HOST_FILES = Path(__file__).parent / "host"
+_CUSTOMIZE = Path(__file__).parent / "host" / "customize.sh"
 
 # A machine as it comes: init, SSH, Python, the tools an administrator expects.
 BARE_PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "iproute2", "kmod", "procps")
@@ -40,7 +40,7 @@ class Recipe:
     packages: tuple[str, ...]
     sources: tuple[str, ...]
     apt_options: tuple[str, ...]
-    files: tuple[tuple[str, str], ...]
+    customize: str
 
     @property
     def tag(self) -> str:
@@ -79,7 +79,7 @@ def recipe_for(system: str, *, bare: bool) -> Recipe:
         BARE_PACKAGES if bare else BARE_PACKAGES + CLUSTER_PACKAGES,
         sources_for(SYSTEMS[system], targets),
         apt_options_from(_output("apt-config", "dump")),
-        tuple((path.name, path.read_text(encoding="utf-8")) for path in sorted(HOST_FILES.glob("*.sh"))),
+        _CUSTOMIZE.read_text(encoding="utf-8"),
     )
 
 
@@ -108,7 +108,7 @@ def build(podman: Podman, recipe: Recipe, say: t.Callable[[str], None]) -> None:
 def _bootstrap(recipe: Recipe, archive: Path) -> None:
     command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(recipe.packages)}"]
     command += [f"--aptopt={option.removesuffix(';')}" for option in recipe.apt_options]
-    command += [f'--customize-hook=sh {shlex.quote(str(HOST_FILES / "customize.sh"))} "$1"']
+    command += [f'--customize-hook=sh {shlex.quote(str(_CUSTOMIZE))} "$1"']
     command += [SYSTEMS[recipe.system], str(archive), *recipe.sources]
     result = subprocess.run(
         command, capture_output=True, text=True, check=False, env=_environment(archive.parent), stdin=subprocess.DEVNULL

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import json
 import os
 import subprocess
@@ -45,7 +46,7 @@ def create_arguments(lab: Lab, host: LabHost, image: str, *, legacy_cgroups: boo
     arguments = ["create", "--name", lab.container(host.name), "--hostname", host.name, "--no-hosts"]
     arguments += ["--label", f"{LABEL}={lab.name}", "--label", f"{LABEL_HOST}={host.name}"]
     arguments += ["--label", f"{LABEL_DIRECTORY}={lab.directory}"]
-    arguments += ["--network", lab.network, "--ip", host.address]
+    arguments += ["--network", lab.network, "--ip", host.address, "--mac-address", mac_address(host.address)]
     arguments += ["--privileged", "--systemd=false", "--cgroupns=private", "--stop-signal", "SIGRTMIN+3"]
     arguments += ["--pids-limit", "-1", "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=30000:30000"]
     arguments += ["--tmpfs", "/run:exec", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"]
@@ -53,7 +54,15 @@ def create_arguments(lab: Lab, host: LabHost, image: str, *, legacy_cgroups: boo
     arguments += ["-e", "container=podman"]
     if legacy_cgroups:
         arguments += ["-e", f"SYSTEMD_PROC_CMDLINE={LEGACY_CGROUPS}"]
-    return [*arguments, image, "/usr/local/lib/slipway-lab/init"]
+    return [*arguments, image, "/bin/sh", "/mnt/init.sh"]
+
+
+def mac_address(address: str) -> str:
+    """A locally administered MAC address that goes with an IPv4 address: a host keeps its own when it starts anew.
+
+    Neighbours would otherwise send to the old one until their caches give it up.
+    """
+    return "02:51:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Address(address).packed)
 
 
 def containers_from(listing: t.Sequence[t.Mapping[str, t.Any]]) -> list[Container]:
@@ -110,9 +119,6 @@ class Podman:
         return bool(self.run("images", "-q", image).strip())
 
     def create_network(self, lab: Lab) -> None:
-        """The lab's bridge; an isolated lab's hosts get no default route. Names are not podman's business."""
-        isolation = ["--internal"] if lab.spec.isolated else []
-        self.run(
-            "network", "create", "--disable-dns", "--subnet", lab.subnet, "--label", f"{LABEL}={lab.name}",
-            "--label", f"{LABEL_DIRECTORY}={lab.directory}", *isolation, lab.network,
-        )  # fmt: skip
+        """The lab's bridge, without podman's DNS: names are not podman's business."""
+        labels = ["--label", f"{LABEL}={lab.name}", "--label", f"{LABEL_DIRECTORY}={lab.directory}"]
+        self.run("network", "create", "--disable-dns", "--subnet", lab.subnet, *labels, lab.network)

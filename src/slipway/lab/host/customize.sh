@@ -5,9 +5,6 @@
 # mmdebstrap's customize hook: turns a fresh root ($1) into the image of a lab host.
 set -eu
 root=$1
-here=$(dirname "$0")
-
-install -D -m 0755 "$here/init.sh" "$root/usr/local/lib/slipway-lab/init"
 
 # Identity belongs to a host, not to the image. An empty machine-id also keeps systemd from seeing a first boot,
 # which would enable every unit again.

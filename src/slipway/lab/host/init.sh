@@ -5,12 +5,14 @@
 # First process of a lab host: makes a container look like a machine that was installed and given an SSH key,
 # then becomes systemd. Runs at each start; what a machine would keep is written at the first one only.
 set -eu
+exec 2>&1
 
 seed=/mnt
 marker=/etc/.slipway-lab-seeded
 
 # podman binds these files from outside, and a bound file cannot be replaced by rename.
 for name in hosts hostname resolv.conf; do
+    [ -e "/etc/$name" ] || continue
     cp "/etc/$name" "/run/slipway-lab-$name"
     umount "/etc/$name" 2>/dev/null || continue
     [ -e "$marker" ] || cp "/run/slipway-lab-$name" "/etc/$name"
@@ -24,7 +26,14 @@ if [ ! -e "$marker" ]; then
     install -m 0644 "$seed/ssh_host_ed25519_key.pub" /etc/ssh/
     touch "$marker"
 fi
-umount "$seed"
+# An isolated host has no way out. The machine must still reach it, so its bridge keeps an address (podman's own
+# internal networks take it away), and the host gives up the default route instead, at each start.
+if [ -e "$seed/isolated" ]; then
+    ip route del default
+fi
+
+# This script itself lies there: lazily, then.
+umount -l "$seed"
 rm -f /run/slipway-lab-*
 
 # On a machine systemd makes every mount shared; in a container it leaves them private.
