@@ -23,6 +23,8 @@ MARKER = "# Written by Slipway; changes made here are undone by its next run.\n"
 CONFIG_PATH = "/etc/containerd/config.toml"
 REGISTRIES_PATH = "/etc/containerd/certs.d"
 UNIT_NAME = "containerd.service"
+SCOPE_DIRECTORY = "/etc/systemd/system/cri-containerd-.scope.d"
+"""Settings of every container's scope: systemd reads a directory named by the prefix of the scopes' names."""
 SOCKET = "/run/containerd/containerd.sock"
 NAMESPACE = "k8s.io"
 PINNED_LABEL = "io.cri-containerd.pinned"
@@ -31,6 +33,15 @@ _RUNC_TYPE = "io.containerd.runc.v2"
 _RUNC = f"{ROOT}/runc/current/runc"
 _PATH = f"{ROOT}/containerd/current:{ROOT}/runc/current:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DOCKER_HUB = "registry-1.docker.io"
+_SCOPE_SETTINGS = (
+    MARKER
+    + """\
+# A container whose first process handles no SIGTERM would hold up the host's shutdown for 90 s. The kubelet's graceful
+# shutdown, where logind lets it, has ended pods in their own time before systemd stops what is left.
+[Scope]
+TimeoutStopSec=20
+"""
+)
 _CAPABILITIES = ("pull", "resolve", "push")
 _HANDLER = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
@@ -202,6 +213,7 @@ def containerd_target(want: ContainerdWant) -> HostState:
     digest = digest_of(config, bare_unit, want.version)
     registries = [item for registry in want.registries for item in _registry_files(registry, want.credentials)]
     directories = [Directory("/etc/containerd"), Directory(REGISTRIES_PATH), Directory("/etc/cni/net.d")]
+    directories += [Directory(SCOPE_DIRECTORY)]
     directories += [Directory(_registry_directory(registry.host)) for registry in want.registries]
     return HostState(
         directories=tuple(directories),
@@ -210,6 +222,7 @@ def containerd_target(want: ContainerdWant) -> HostState:
             *registries,
             File("/etc/crictl.yaml", f"runtime-endpoint: unix://{SOCKET}\nimage-endpoint: unix://{SOCKET}\n"),
             File(f"/etc/systemd/system/{UNIT_NAME}", _unit(want, digest)),
+            File(f"{SCOPE_DIRECTORY}/50-slipway.conf", _SCOPE_SETTINGS),
         ),
         units=(Unit(UNIT_NAME, digest=digest),),
     )
