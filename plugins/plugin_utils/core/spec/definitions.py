@@ -33,7 +33,7 @@ class Variable:
     example: t.Any = None
 
 
-_PATH = Text("a path", texts.file_path)
+_PATH = Text("a path", texts.line)
 _NAME = Text("a text", str)
 _HOST = Text("a DNS name or an IP address", texts.host_or_address)
 _URL = Text("an http:// or https:// address", texts.url, r"https?://.+")
@@ -276,7 +276,7 @@ _HOST_SETTINGS = Table(
         ),
         Field(
             "sysctls",
-            Entries(texts.file_path, Text("a value in quotes", str), "a dictionary: sysctl → value"),
+            Entries(texts.line, Text("a value in quotes", str), "a dictionary: sysctl → value"),
             "Further sysctls.",
             {},
             {"net.core.somaxconn": "4096"},
@@ -286,7 +286,7 @@ _HOST_SETTINGS = Table(
 _GROUPS = Table(
     model.Groups,
     tuple(
-        Field(role, Text("a group of the inventory", texts.file_path), f"The group of {what}.", f"slipway_{role}")
+        Field(role, Text("a group of the inventory", texts.line), f"The group of {what}.", f"slipway_{role}")
         for role, what in (
             ("control_plane", "control-plane hosts"),
             ("workers", "hosts that take pods"),
@@ -465,7 +465,7 @@ _CLUSTER = (
     Variable(
         "slipway_target",
         Scope.CLUSTER,
-        Text("a group of the inventory", texts.file_path),
+        Text("a group of the inventory", texts.line),
         "Parent group of the cluster's hosts, where an inventory has several clusters.",
         None,
         "prod",

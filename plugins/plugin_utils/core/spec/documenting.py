@@ -69,7 +69,7 @@ def _variable(variable: Variable) -> str:
     lines.append(f"- Type: {_words(variable.kind)}.")
     if variable.default not in (None, {}, []):
         lines.append(f"- Default: `{_inline(variable.default)}`.")
-    lines += [f"- `{name}` is refused: {remedy}." for name, remedy in _reserved(variable.kind).items()]
+    lines += [f"- Refused: {', '.join(refused)}: {remedy}." for remedy, refused in _reserved(variable.kind).items()]
     lines += _rows(_table(variable.kind))
     lines += ["", "```yaml", _example(variable), "```", ""]
     return "\n".join(lines)
@@ -86,8 +86,12 @@ def _rows(table: Table | None) -> list[str]:
     return lines
 
 
-def _reserved(kind: Kind) -> t.Mapping[str, str]:
-    return kind.reserved if isinstance(kind, (FlagValues, Verbatim)) else {}
+def _reserved(kind: Kind) -> dict[str, list[str]]:
+    """What to do instead → the keys that Slipway decides."""
+    found: dict[str, list[str]] = {}
+    for name, remedy in kind.reserved.items() if isinstance(kind, (FlagValues, Verbatim)) else ():
+        found.setdefault(remedy, []).append(f"`{name}`")
+    return found
 
 
 def _table(kind: Kind) -> Table | None:

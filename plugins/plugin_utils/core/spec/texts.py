@@ -202,8 +202,8 @@ def flag_name(text: str) -> str:
     return text
 
 
-def file_path(text: str) -> str:
-    """A path: not empty, without line breaks."""
+def line(text: str) -> str:
+    """One line that is not empty: paths, names of groups."""
     if not text or "\n" in text:
-        raise ValueError("not a path")
+        raise ValueError("empty, or more than one line")
     return text
