@@ -115,11 +115,11 @@ FULL = {path: {"mount": "/", "free_bytes": GIB, "total_bytes": 60 * GIB} for pat
 MANY_MOUNTS = {path: {"mount": path, "free_bytes": GIB, "total_bytes": 4 * GIB} for path in PATHS}
 
 
+ANYWHERE = "0.0.0.0"  # noqa: S104
+
+
 def listening(
-    port: int,
-    address: str = "0.0.0.0",
-    process: str = "nginx",
-    unit: str = "nginx.service",  # noqa: S104
+    port: int, address: str = ANYWHERE, process: str = "nginx", unit: str = "nginx.service"
 ) -> dict[str, t.Any]:
     return {
         "listening": [{"protocol": "tcp", "address": address, "port": port, "process": process, "unit": unit}],

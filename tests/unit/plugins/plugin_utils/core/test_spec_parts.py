@@ -9,7 +9,7 @@ import json
 import pathlib
 import typing as t
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # comes with ansible-lint
 import pytest
 import yaml
 from hypothesis import given
