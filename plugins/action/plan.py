@@ -12,9 +12,12 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.problems impo
 from ansible_collections.slipway.cluster.plugins.plugin_utils.blueprint import Inputs, make, report
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.spec import HostInput
 
+# Facts of our own, large and no part of the spec.
+_OWN = frozenset({"slipway_probe", "slipway_plan"})
+
 
 class ActionModule(ActionBase):
-    """Sets the fact ``slipway_plan`` for the plays that follow, and returns ``slipway_report``."""
+    """Returns ``plan`` for the plays that follow, and ``slipway_report`` for people."""
 
     _requires_connection = False
     _supports_check_mode = True
@@ -33,7 +36,7 @@ class ActionModule(ActionBase):
         if host:
             told["explain"] = {host: data["explain"].get(host, [])}
         data.pop("explain")
-        return result | {"changed": False, "ansible_facts": {"slipway_plan": data}, "slipway_report": told}
+        return result | {"changed": False, "plan": data, "slipway_report": told}
 
 
 def _inputs(variables: t.Mapping[str, t.Any]) -> Inputs:
@@ -41,20 +44,33 @@ def _inputs(variables: t.Mapping[str, t.Any]) -> Inputs:
     hosts: dict[str, HostInput] = {}
     probes: dict[str, t.Any] = {}
     clocks: dict[str, t.Any] = {}
-    for name in groups["all"]:
+    for name in plain(groups["all"]):
         own = hostvars[name]
-        hosts[name] = HostInput(name, frozenset(own.get("group_names", ())), _spec_variables(own))
+        hosts[name] = HostInput(name, frozenset(plain(own.get("group_names", []))), _spec_variables(own))
         seen = own.get("slipway_probe") or {}
         if "probe" in seen:
-            probes[name], clocks[name] = seen["probe"], seen["clock"]
-    asked = set(variables["ansible_play_hosts_all"])
+            probes[name], clocks[name] = plain(seen["probe"]), plain(seen["clock"])
     silent = {
-        name: str((hostvars[name].get("slipway_probe") or {}).get("msg", "")) or "could not be reached"
-        for name in asked
+        name: plain((hostvars[name].get("slipway_probe") or {}).get("msg", "")) or "could not be reached"
+        for name in plain(variables["ansible_play_hosts_all"])
         if name not in probes
     }
     return Inputs(hosts, probes, clocks, silent)
 
 
 def _spec_variables(own: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    return {key: own[key] for key in own if key.startswith("slipway_") or key == "ansible_host"}
+    wanted = [key for key in own if (key.startswith("slipway_") and key not in _OWN) or key == "ansible_host"]
+    return {plain(key): plain(own[key]) for key in wanted}
+
+
+def plain(value: t.Any) -> t.Any:
+    """The value in Python's own types: Ansible's strings and containers carry tags that other libraries refuse."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass").decode("utf-8", "surrogatepass")
+    if isinstance(value, t.Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    return float(value) if isinstance(value, float) else int(value) if isinstance(value, int) else str(value)

@@ -35,8 +35,8 @@ options:
   swap:
     description: Whether swap is switched off, now and in F(/etc/fstab).
     type: str
-    choices: ["off", "keep"]
-    default: "off"
+    choices: [disable, keep]
+    default: disable
 attributes:
   check_mode:
     description: Says what would change and changes nothing.
@@ -55,7 +55,7 @@ EXAMPLES = r"""
   slipway.cluster.host:
     sysctls:
       net.ipv4.ip_forward: "1"
-    swap: "off"
+    swap: disable
 """
 
 RETURN = r"""
@@ -80,7 +80,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "packages": {"type": "dict", "default": {}},
     "modules": {"type": "list", "elements": "str", "default": []},
     "sysctls": {"type": "dict", "default": {}},
-    "swap": {"type": "str", "choices": ["off", "keep"], "default": "off"},
+    "swap": {"type": "str", "choices": ["disable", "keep"], "default": "disable"},
 }
 
 

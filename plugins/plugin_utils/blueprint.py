@@ -171,7 +171,7 @@ def _data(
         "manifests": _manifests(spec, layout, lock, nodes),
         "record": {"spec": spec.digest(), "versions": dict(layout.versions)},
         "verify": _verify(spec, layout, nodes, lock),
-        "kubeconfig": {"days": spec.certificates.kubeconfig_days, "file": spec.kubeconfig or ""},
+        "kubeconfig": {"days": spec.certificates.kubeconfig_days},
     }
 
 

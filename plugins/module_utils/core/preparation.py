@@ -19,14 +19,14 @@ class HostWant:
     """What the host should be.
 
     ``packages`` maps a program to the package that brings it; ``modules`` and ``sysctls`` are set now, their files for
-    the next boot are part of ``state``; ``swap`` is ``off`` or ``keep``.
+    the next boot are part of ``state``; ``swap`` is ``disable`` or ``keep``.
     """
 
     state: HostState = HostState()
     packages: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     modules: tuple[str, ...] = ()
     sysctls: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    swap: str = "off"
+    swap: str = "disable"
 
     @classmethod
     def from_data(cls, data: t.Mapping[str, t.Any]) -> HostWant:
@@ -36,7 +36,7 @@ class HostWant:
             dict(data.get("packages") or {}),
             tuple(data.get("modules") or ()),
             {key: str(value) for key, value in (data.get("sysctls") or {}).items()},
-            data.get("swap") or "off",
+            data.get("swap") or "disable",
         )
 
     def to_data(self) -> dict[str, t.Any]:
@@ -81,7 +81,7 @@ def plan_host(want: HostWant, seen: HostSeen) -> list[Change]:
         for key, value in want.sysctls.items()
         if seen.sysctls.get(key) != value and (key in seen.sysctls or _brought_by(key, missing))
     ]
-    if want.swap == "off" and (seen.swaps or seen.swap_entries):
+    if want.swap == "disable" and (seen.swaps or seen.swap_entries):
         areas = ", ".join(dict.fromkeys([*seen.swaps, *seen.swap_entries]))
         changes.append(Change("switch swap off", before=f"{areas}\n", data=("swap", seen.swap_entries)))
     return changes

@@ -27,7 +27,6 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.containerd im
     Credential,
     Image,
     Registry,
-    RuntimeHandler,
     containerd_target,
     plan_images,
 )
@@ -40,7 +39,6 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import 
 )
 from ansible_collections.slipway.cluster.plugins.module_utils.core.pki import (
     PkiSeen,
-    PkiWant,
     plan_pki,
     shared_traces,
 )
@@ -224,7 +222,9 @@ def _plan_host(
         runtime = containerd_want(context, own)
         changes = plan_state(containerd_target(runtime), seen.state)
         changes += plan_images(runtime.images, seen.artifacts.images)
-        add("containerd", "containerd", runtime.to_data(), changes)
+        # Passwords stay out of the plan, which is a fact that can be shown.
+        users = {item.host: item.username for item in runtime.credentials}
+        add("containerd", "containerd", {**runtime.to_data(), "credentials": users}, changes)
     if own.control_plane or own.etcd:
         keys = pki.pki_want(context.layout, own, generate=own.host == context.verdict.generator)
         add("pki", "pki", keys.to_data(), plan_pki(keys, seen.pki, now=seen.time))
@@ -291,10 +291,7 @@ def containerd_want(context: _Context, own: Node) -> ContainerdWant:
         version=f"{context.layout.versions['containerd']} {context.layout.versions['runc']}",
         sandbox_image=entries["pause"].reference if "pause" in entries else "",
         restrict_oom_score_adj=settings.restrict_oom_score_adj,
-        runtime_handlers=tuple(
-            RuntimeHandler(name=name, **{key: value for key, value in fields.items() if value is not None})
-            for name, fields in {**settings.runtime_handlers, **own.runtime_handlers}.items()
-        ),
+        runtime_handlers={**settings.runtime_handlers, **own.runtime_handlers},
         registries=tuple(
             Registry(item.host, mirrors=item.mirrors, ca=item.ca or "", skip_verify=item.skip_verify)
             for item in settings.registries

@@ -51,7 +51,7 @@ def etcd_target(layout: Layout, node: Node) -> HostState:
         start_timeout=0,
     )
     return HostState(
-        directories=(Directory(DATA, "0700", "etcd", "etcd")),
+        directories=(Directory(DATA, "0700", "etcd", "etcd"),),
         files=(File(ENVIRONMENT, environment), File(paths.unit(UNIT), service.text())),
         units=(Unit(UNIT, service.digest, no_block=True),),
     )
