@@ -219,6 +219,8 @@ def run_verify(args: argparse.Namespace) -> int:
     code = execute(run_of("verify", args, extra), console)
     if args.json:
         print(json.dumps(json_report(console.log), indent=2))
+    elif console.log.report:
+        _print(["", *str(console.log.report.get("table") or "").splitlines()], sys.stdout)
     return code
 
 

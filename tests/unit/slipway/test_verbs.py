@@ -107,6 +107,18 @@ def test_plan_for_people(monkeypatch: pytest.MonkeyPatch, inventory: str, capsys
     assert "cp1  m: write x\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("code", "expected"), [(0, 0), (2, 1)])
+def test_verify_shows_the_findings(
+    monkeypatch: pytest.MonkeyPatch, inventory: str, capsys: pytest.CaptureFixture[str], code: int, expected: int
+) -> None:
+    report = {"ok": code == 0, "checks": [{"aspect": "nodes", "ok": code == 0}], "table": "nodes  3 of 3 Ready\n"}
+    use(monkeypatch, FakeRunner(code, {"slipway_report": report, "failed": code != 0, "msg": "nodes"}))
+    assert cli.main(["verify", "-i", inventory, "--full"]) == expected
+    assert "\nnodes  3 of 3 Ready\n" in capsys.readouterr().out
+    assert cli.main(["verify", "-i", inventory, "--json"]) == expected
+    assert json.loads(capsys.readouterr().out)["checks"] == report["checks"]
+
+
 def test_missing_inventory_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["apply", "-i", "/nowhere/inventory.yml"]) == 1
     assert capsys.readouterr().err.startswith("error: --inventory /nowhere/inventory.yml: no such file or directory\n")
