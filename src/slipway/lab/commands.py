@@ -8,7 +8,6 @@ import argparse
 import dataclasses
 import json
 import os
-import sys
 import typing as t
 
 import yaml
@@ -92,24 +91,6 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _fail(error: SlipwayError) -> int:
-    for problem in error.problems:
-        print(f"error: {problem.text()}", file=sys.stderr)
-    return 1
-
-
-def _guarded(function: t.Callable[[argparse.Namespace], int]) -> t.Callable[[argparse.Namespace], int]:
-    """The same verb with domain errors told in words and exit code 1."""
-
-    def run(args: argparse.Namespace) -> int:
-        try:
-            return function(args)
-        except SlipwayError as error:
-            return _fail(error)
-
-    return run
-
-
 def spec_from(args: argparse.Namespace) -> LabSpec:
     """The lab that the arguments of ``up`` ask for."""
     pairs = _pairs("--host-os", args.host_os)
@@ -140,19 +121,16 @@ def _pairs(option: str, values: t.Sequence[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-@_guarded
 def _run_up(args: argparse.Namespace) -> int:
     control.up(spec_from(args), extra_vars=extra_vars_from(args.extra_vars), say=_say)
     return 0
 
 
-@_guarded
 def _run_down(args: argparse.Namespace) -> int:
     control.down(args.name, say=_say)
     return 0
 
 
-@_guarded
 def _run_status(args: argparse.Namespace) -> int:
     lab = control.load(args.name)
     hosts = control.status(lab)
@@ -167,14 +145,12 @@ def _run_status(args: argparse.Namespace) -> int:
     return 0 if all(status.power == "on" and status.state == "running" for status in hosts) else 1
 
 
-@_guarded
 def _run_ssh(args: argparse.Namespace) -> int:
     lab = control.load(args.name)
     command = control.ssh_command(lab, args.host) + (["--", *args.command] if args.command else [])
     os.execvp(command[0], command)  # noqa: S606 - ssh takes over the terminal, no shell is wanted
 
 
-@_guarded
 def _run_power(args: argparse.Namespace) -> int:
     lab = control.load(args.name)
     names = [host.name for host in lab.hosts] if args.host == "all" else args.host.split(",")
@@ -182,7 +158,6 @@ def _run_power(args: argparse.Namespace) -> int:
     return 0
 
 
-@_guarded
 def _run_list(args: argparse.Namespace) -> int:
     found = control.labs()
     if args.json:
