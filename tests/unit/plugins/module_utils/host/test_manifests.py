@@ -1,0 +1,263 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sets of objects against an API in memory: planned, applied, pruned, and cut at every call."""
+
+from __future__ import annotations
+
+import copy
+import json
+import typing as t
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import (
+    SET_LABEL,
+    Key,
+    KubernetesObject,
+    ManifestSet,
+    ObjectRef,
+    parse_set,
+    plan_manifests,
+    ref_of,
+)
+from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import Kubectl
+from ansible_collections.slipway.cluster.plugins.module_utils.host.manifests import (
+    apply_step,
+    observe_set,
+    settle_set,
+)
+
+
+class Cut(Exception):
+    """The process was killed here."""
+
+
+class Api(Kubectl):
+    """The part of an API that matters: objects by key, defaults of its own, and a version for each write.
+
+    ``cut`` is how many writes it takes before the caller is killed.
+    """
+
+    def __init__(self, cut: int | None = None) -> None:
+        self.held: dict[Key, KubernetesObject] = {}
+        self.cut = cut
+        self.calls: list[str] = []
+        self.answers = True
+
+    def find(self, refs: t.Iterable[ObjectRef]) -> dict[Key, KubernetesObject] | None:
+        self.calls.append("find")
+        found = {ref.key: self.held.get(ref.key) for ref in refs}
+        return {key: item for key, item in found.items() if item} if self.answers else None
+
+    def predict(self, objects: t.Sequence[KubernetesObject]) -> dict[Key, KubernetesObject]:
+        if objects:
+            self.calls.append("predict")
+        return {ref_of(item).key: self._merged(item) for item in objects}
+
+    def apply(self, objects: t.Sequence[KubernetesObject]) -> None:
+        self.calls.append("apply")
+        for item in objects:
+            self._count()
+            self.held[ref_of(item).key] = self._merged(item)
+
+    def delete(self, refs: t.Sequence[ObjectRef], *, timeout: float = 60) -> None:
+        for ref in refs:
+            self._count()
+            self.held.pop(ref.key, None)
+
+    def wait_established(self, objects: t.Sequence[KubernetesObject], *, timeout: float = 30) -> None:
+        pass
+
+    def _merged(self, item: KubernetesObject) -> KubernetesObject:
+        merged = copy.deepcopy(item)
+        before = self.held.get(ref_of(item).key, {"metadata": {}})
+        merged["metadata"]["resourceVersion"] = str(len(self.calls))
+        merged["metadata"]["uid"] = before["metadata"].get("uid", "made")
+        merged["status"] = {"by": "a controller"}
+        merged["defaulted"] = True
+        if "theirs" in before:
+            merged["theirs"] = before["theirs"]
+        return merged
+
+    def _count(self) -> None:
+        if self.cut is not None:
+            if self.cut == 0:
+                raise Cut
+            self.cut -= 1
+
+    def names(self, owner: str = "s") -> set[str]:
+        """The objects that belong to the set, without its inventory."""
+        return {
+            item["metadata"]["name"]
+            for item in self.held.values()
+            if item["metadata"]["labels"].get(SET_LABEL) == owner
+        }
+
+    def remembered(self) -> set[str] | None:
+        """What the inventory lists."""
+        item = self.held.get(("", "ConfigMap", "kube-system", "slipway-manifests-s"))
+        return {ref["name"] for ref in json.loads(item["data"]["objects"])} if item else None
+
+
+def thing(name: str, kind: str = "ConfigMap", **fields: t.Any) -> KubernetesObject:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "n"}, **fields}
+
+
+def wanted(*objects: KubernetesObject, **options: t.Any) -> ManifestSet:
+    return parse_set(name="s", objects=objects, **options)
+
+
+def run(api: Api, want: ManifestSet) -> list[str]:
+    """What the engine does: observe, plan, apply; the names of the changes."""
+    changes = plan_manifests(want, observe_set(api, want))
+    for change in changes:
+        apply_step(api, want, change)
+    return [change.name for change in changes]
+
+
+def test_a_set_is_made_changed_pruned_and_removed() -> None:
+    api = Api()
+    first = wanted(thing("d", "Deployment"), thing("a"), {**thing("n", "Namespace"), "metadata": {"name": "n"}})
+    assert run(api, first) == ["create Namespace n", "create ConfigMap n/a", "create Deployment n/d"]
+    assert run(api, first) == []
+    second = wanted(thing("a", data={"x": "y"}), thing("b"))
+    assert run(api, second) == [
+        "update ConfigMap n/a",
+        "create ConfigMap n/b",
+        "delete Deployment n/d",
+        "delete Namespace n",
+    ]
+    assert run(api, second) == []
+    assert (api.names(), api.remembered()) == ({"a", "b"}, {"a", "b"})
+    assert run(api, wanted(absent=True)) == ["delete ConfigMap n/b, ConfigMap n/a"]
+    assert (api.held, run(api, wanted(absent=True))) == ({}, [])
+
+
+def test_what_others_own_is_no_difference() -> None:
+    api = Api()
+    want = wanted(thing("a"))
+    run(api, want)
+    api.held["", "ConfigMap", "n", "a"]["theirs"] = "5"
+    assert run(api, want) == []
+
+
+def test_drift_is_mended() -> None:
+    api = Api()
+    want = wanted(thing("a", data={"x": "y"}), thing("b"))
+    run(api, want)
+    api.held["", "ConfigMap", "n", "a"]["data"] = {"x": "z"}
+    del api.held["", "ConfigMap", "n", "b"]
+    assert run(api, want) == ["update ConfigMap n/a", "create ConfigMap n/b"]
+    assert api.held["", "ConfigMap", "n", "a"]["data"] == {"x": "y"}
+
+
+def test_only_what_carries_our_label_is_pruned() -> None:
+    api = Api()
+    run(api, wanted(thing("a"), thing("b")))
+    api.held["", "ConfigMap", "n", "b"] = thing(
+        "b", metadata={"name": "b", "namespace": "n", "labels": {SET_LABEL: "other"}}
+    )
+    assert run(api, wanted(thing("a"))) == ["record what belongs to manifests s"]
+    assert ("", "ConfigMap", "n", "b") in api.held
+    assert api.remembered() == {"a"}
+
+
+def test_without_prune_the_rest_stays_and_is_remembered() -> None:
+    api = Api()
+    run(api, wanted(thing("a"), thing("b")))
+    assert run(api, wanted(thing("a"), prune=False)) == ["record what belongs to manifests s"]
+    assert (api.names(), api.remembered()) == ({"a", "b"}, {"a", "b"})
+    assert run(api, wanted(thing("a"))) == ["delete ConfigMap n/b"]
+
+
+def test_a_lost_inventory_is_written_again() -> None:
+    api = Api()
+    want = wanted(thing("a"))
+    run(api, want)
+    del api.held["", "ConfigMap", "kube-system", "slipway-manifests-s"]
+    assert run(api, want) == ["record what belongs to manifests s"]
+    assert run(api, want) == []
+
+
+def test_where_no_api_answers_everything_is_announced_as_it_will_be_done() -> None:
+    want = wanted(thing("a"), thing("b"), thing("d", "DaemonSet"))
+    silent, fresh = Api(), Api()
+    silent.answers = False
+    announced = [change.name for change in plan_manifests(want, observe_set(silent, want))]
+    assert announced == run(fresh, want) == ["create ConfigMap n/a, ConfigMap n/b", "create DaemonSet n/d"]
+
+
+def test_few_calls() -> None:
+    api = Api()
+    want = wanted(*(thing(f"c{number}") for number in range(20)), thing("d", "Deployment"))
+    run(api, want)
+    assert api.calls.count("apply") <= 3
+    api.calls.clear()
+    run(api, want)
+    assert api.calls == ["find", "predict"]
+
+
+_SETS = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]),
+    st.tuples(st.sampled_from(["ConfigMap", "Deployment", "Namespace"]), st.sampled_from(["1", "2"])),
+).map(lambda names: wanted(*(thing(name, kind, data=data) for name, (kind, data) in names.items())))
+
+
+@given(_SETS, _SETS, st.integers(0, 12))
+def test_a_run_that_is_cut_anywhere_is_finished_by_the_next(before: ManifestSet, after: ManifestSet, cut: int) -> None:
+    api = Api()
+    run(api, before)
+    api.cut = cut
+    try:
+        run(api, after)
+    except Cut:
+        # What lives and is ours was recorded before it was made.
+        assert api.names() <= (api.remembered() or set())
+    api.cut = None
+    run(api, after)
+    assert run(api, after) == []
+    names = {item["metadata"]["name"] for item in after.objects}
+    assert api.names() == names
+    assert (api.remembered() or set()) == names
+
+
+class Patience:
+    """A machine whose waiting is one question."""
+
+    def wait(self, what: str, predicate: t.Callable[[], str | None], **_options: t.Any) -> None:
+        seen = predicate()
+        if seen is not None:
+            raise TimeoutError(f"{what}: {seen}")
+
+
+@pytest.mark.parametrize(
+    ("status", "lack"),
+    [
+        ({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}, ""),
+        ({}, "its controller has not seen the last change yet"),
+        ({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}, "has not seen"),
+        (
+            {"observedGeneration": 2, "replicas": 3, "updatedReplicas": 2, "availableReplicas": 2},
+            "2 updated and 2 available",
+        ),
+        (
+            {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 2},
+            "1 updated and 2 available",
+        ),
+    ],
+)
+def test_settling(status: dict[str, int], lack: str) -> None:
+    api = Api()
+    want = wanted(thing("d", "Deployment", spec={"replicas": 2}))
+    run(api, want)
+    live = api.held["", "Deployment", "n", "d"]
+    live["metadata"]["generation"] = 2
+    live["status"] = status
+    machine: t.Any = Patience()
+    if not lack:
+        settle_set(machine, api, want, timeout=1)
+        return
+    with pytest.raises(TimeoutError, match=lack):
+        settle_set(machine, api, want, timeout=1)
