@@ -9,6 +9,7 @@ Pure: events and times come in, lines go out. The events are ansible-runner's jo
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import difflib
 import typing as t
@@ -212,15 +213,24 @@ def summary_lines(log: RunLog) -> list[str]:
 
 
 def plan_lines(report: t.Mapping[str, t.Any]) -> list[str]:
-    """The planner's report for a person: per host what would change, then the warnings."""
+    """The planner's report for a person: per host how much would change and what, then the warnings."""
     hosts: t.Mapping[str, t.Any] = report.get("hosts") or {}
     width = max((len(host) for host in hosts), default=0)
     lines: list[str] = []
     for host, changes in hosts.items():
-        sentences = [change_text(change) for change in changes] or ["= nothing to do"]
-        lines += [f"{host if number == 0 else '':<{width}}  {text}" for number, text in enumerate(sentences)]
+        lines.append(f"{host:<{width}}  {change_count(changes)}")
+        lines += [f"{'':<{width}}    {change_text(change)}" for change in changes]
     lines += [f"warning: {problem_text(entry)}" for entry in report.get("warnings") or ()]
     return lines
+
+
+def change_count(changes: t.Sequence[t.Any]) -> str:
+    """How many changes, by module in the order in which they come."""
+    if not changes:
+        return "= nothing to do"
+    modules = collections.Counter(module_of(change) for change in changes)
+    parts = ", ".join(f"{module} {number}" if module else str(number) for module, number in modules.items())
+    return f"+ {len(changes)} change{'' if len(changes) == 1 else 's'}: {parts}"
 
 
 def explain_lines(report: t.Mapping[str, t.Any]) -> list[str]:
@@ -243,12 +253,16 @@ def diff_lines(report: t.Mapping[str, t.Any]) -> list[str]:
     return lines
 
 
+def module_of(change: t.Any) -> str:
+    """The short name of the module that would make a change."""
+    return str(change.get("module", "")).rpartition(".")[2] if isinstance(change, dict) else ""
+
+
 def change_text(change: t.Any) -> str:
     """One planned change: its sentence, after the module that would make it."""
-    if not isinstance(change, dict):
-        return str(change)
-    module = str(change.get("module", "")).rpartition(".")[2]
-    return f"{module}: {change.get('action', '')}" if module else str(change.get("action", ""))
+    sentence = str(change.get("action", "")) if isinstance(change, dict) else str(change)
+    module = module_of(change)
+    return f"{module}: {sentence}" if module else sentence
 
 
 def problem_text(entry: t.Any) -> str:

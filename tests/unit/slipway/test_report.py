@@ -124,12 +124,13 @@ def test_actions_and_report_are_taken_from_results() -> None:
 def test_plan_lines() -> None:
     report = {
         "pending": True,
-        "hosts": {"cp1": [{"module": "slipway.cluster.etcd", "action": "start it"}, {"action": "+ x"}], "w1": []},
+        "hosts": {"cp1": [{"module": "slipway.cluster.etcd", "action": "start it"}, {"action": "write x"}], "w1": []},
         "warnings": ["flannel enforces no NetworkPolicy", {"where": "etcd", "found": "two members"}],
     }
     assert plan_lines(report) == [
-        "cp1  etcd: start it",
-        "     + x",
+        "cp1  + 2 changes: etcd 1, 1",
+        "       etcd: start it",
+        "       write x",
         "w1   = nothing to do",
         "warning: flannel enforces no NetworkPolicy",
         "warning: etcd: two members",

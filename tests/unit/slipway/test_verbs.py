@@ -104,7 +104,7 @@ def test_plan_json_carries_problems(
 def test_plan_for_people(monkeypatch: pytest.MonkeyPatch, inventory: str, capsys: pytest.CaptureFixture[str]) -> None:
     use(monkeypatch, FakeRunner(0, {"slipway_report": PENDING}))
     cli.main(["plan", "-i", inventory])
-    assert "cp1  m: write x\n" in capsys.readouterr().out
+    assert "cp1  + 1 change: m 1\n       m: write x\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("code", "expected"), [(0, 0), (2, 1)])
