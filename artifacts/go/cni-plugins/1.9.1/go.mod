@@ -1,6 +1,6 @@
 module slipway.local/bundle/cni-plugins
 
-go 1.26
+go 1.24.2
 
 tool (
 	github.com/containernetworking/plugins/plugins/ipam/host-local

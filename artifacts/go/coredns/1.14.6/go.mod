@@ -1,6 +1,6 @@
 module slipway.local/bundle/coredns
 
-go 1.26
+go 1.25.0
 
 tool github.com/coredns/coredns
 

@@ -1,6 +1,6 @@
 module slipway.local/bundle/runc
 
-go 1.26
+go 1.24.0
 
 tool github.com/opencontainers/runc
 
