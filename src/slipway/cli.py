@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import os
 import sys
 import typing as t
 
@@ -38,6 +39,10 @@ def main(argv: t.Sequence[str] | None = None) -> int:
         return int(args.run(args))
     except SlipwayError as error:
         print("\n".join(problem_lines(dict.fromkeys(error.problems, ()))), file=sys.stderr)
+        return EXIT_FAILED
+    except BrokenPipeError:
+        # Whoever read our output has enough of it; Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -9,6 +9,7 @@ import collections.abc
 import dataclasses
 import json
 import pathlib
+import shutil
 import sys
 import time
 import typing as t
@@ -52,7 +53,8 @@ class Console:
     def _status(self, event: t.Mapping[str, t.Any]) -> None:
         if event.get("event") == "playbook_on_task_start" and self.out.isatty():
             task = str((event.get("event_data") or {}).get("task", ""))
-            print(f"\r\x1b[2K  … {task}"[:100], end="", file=self.out, flush=True)
+            shown = f"  … {task}"[: shutil.get_terminal_size().columns - 1]
+            print(f"\r\x1b[2K{shown}", end="", file=self.out, flush=True)
 
     def clear(self) -> None:
         """Take the status line away."""
