@@ -1,0 +1,273 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a cluster's answers are judged: what is well passes, and what is broken fails and is named."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+import pytest
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core import verify
+from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import NodeSeen, NodesSeen
+from ansible_collections.slipway.cluster.plugins.module_utils.core.verify import Answer, Check, table
+from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_workload import (
+    STALE_SECONDS,
+    backend_count,
+    lacking_pods,
+    namespace_object,
+    parse_time,
+    pods_of,
+    stale_namespaces,
+    tries_for,
+    workload_objects,
+)
+
+NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+
+
+def stamp(seconds_ago: float) -> str:
+    return (NOW - datetime.timedelta(seconds=seconds_ago)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def lease(name: str, age: float) -> dict[str, t.Any]:
+    spec = {"renewTime": stamp(age), "leaseDurationSeconds": 15, "holderIdentity": "cp1_abc"}
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+LEASES = [lease("kube-controller-manager", 2), lease("kube-scheduler", 3), lease("unrelated", 999)]
+HEALTHY = [{"endpoint": "https://a:2379", "health": True}, {"endpoint": "https://b:2379", "health": True}]
+STATUS = [{"Endpoint": f"https://{name}:2379", "Status": {"leader": 7, "dbSize": 2**20}} for name in "ab"]
+
+
+def seen(**nodes: str) -> NodesSeen:
+    """Nodes by name; the text is the version of a Ready one, or ``!`` and why it is not."""
+    found = [
+        NodeSeen(
+            name,
+            ready=not text.startswith("!"),
+            condition=text[1:] if text.startswith("!") else "",
+            kubelet_version=text,
+        )
+        for name, text in nodes.items()
+    ]
+    return NodesSeen(known=True, nodes={node.name: node for node in found})
+
+
+GOOD: list[tuple[str, Check, str]] = [
+    (
+        "api",
+        verify.judge_readyz({"https://a": None}, {"https://a": "[+]ping ok\n[+]etcd ok\n"}),
+        "1 of 1 ready (2 inner",
+    ),
+    ("etcd", verify.judge_etcd(HEALTHY, STATUS), "2 of 2 members healthy, database 1.0 MiB"),
+    ("leases", verify.judge_leases({"items": LEASES}, NOW), "kube-scheduler on cp1 renewed 3 s ago"),
+    (
+        "nodes",
+        verify.judge_nodes(seen(a="v1.37.0", b="v1.37.0"), {"a": "1.37.0", "b": ""}),
+        "2 of 2 Ready (2 x v1.37.0)",
+    ),
+    ("any nodes", verify.judge_nodes(seen(a="v1.37.0"), {}), "1 of 1 Ready"),
+    ("health", verify.judge_health("kubelets", "", {"a": "", "b": ""}, ""), "2 of 2 healthy"),
+    ("pairs", verify.judge_pairs({("a", "b"): "", ("b", "a"): ""}), "2 of 2 directed pairs of 2 nodes"),
+    ("one node", verify.judge_pairs({}), "one node"),
+    (
+        "service",
+        verify.judge_service({"a": Answer(("x", "y", "x")), "b": Answer(("y", "x"))}, ["x", "y"]),
+        "5 requests from 2 nodes hit 2 endpoints 3/2 times",
+    ),
+    ("names", verify.judge_names("DNS", "", {("a", "n"): "", ("a", "m"): ""}), "2 of 2 answers: 2 names from 1 nodes"),
+    ("streams", verify.judge_streams({"a": ""}, 1), "logs from 1 nodes, exec on 1"),
+    ("policy", verify.judge_policy(Answer(("walled",))), "not enforced"),
+    ("policy with an engine", verify.judge_policy(Answer(errors=("timeout",))), "enforced"),
+    ("skipped", verify.skipped("x", "why"), "skipped: why"),
+]
+
+BAD: list[tuple[str, Check, str]] = [
+    (
+        "one api down",
+        verify.judge_readyz({"a": None, "b": "refused"}, {"a": "[+]x"}),
+        "1 of 2 ready (1 inner checks each); b: refused",
+    ),
+    ("no api known", verify.judge_readyz({}, {}), "0 of 0"),
+    (
+        "a member down",
+        verify.judge_etcd([HEALTHY[0], {"endpoint": "b", "health": False, "error": "late"}], STATUS),
+        "1 of 2 members healthy, database 1.0 MiB; b: late",
+    ),
+    ("no etcd answers", verify.judge_etcd([], []), "0 of 0"),
+    ("two leaders", verify.judge_etcd(HEALTHY, [STATUS[0], {"Status": {"leader": 8}}]), "members name 2 leaders"),
+    ("no leader", verify.judge_etcd(HEALTHY, [{"Status": {"leader": 0}}]), "leaders"),
+    (
+        "an alarm",
+        verify.judge_etcd(HEALTHY, [{"Endpoint": "a", "Status": {"leader": 7, "errors": ["NOSPACE"]}}]),
+        "a: NOSPACE",
+    ),
+    (
+        "a lease is old",
+        verify.judge_leases({"items": [LEASES[0], lease("kube-scheduler", 60)]}, NOW),
+        "kube-scheduler on cp1 renewed 60 s ago",
+    ),
+    (
+        "a lease was never taken",
+        verify.judge_leases({"items": LEASES[1:]}, NOW),
+        "kube-controller-manager never took its lease",
+    ),
+    ("a node is not ready", verify.judge_nodes(seen(a="v1", b="!gone"), {}), "1 of 2 Ready"),
+    ("a node is missing", verify.judge_nodes(seen(a="v1"), {"a": "", "b": ""}), "b: has not registered"),
+    ("a node is unknown", verify.judge_nodes(seen(a="v1", b="v1"), {"a": ""}), "b: nobody expects this Node"),
+    (
+        "a version is off",
+        verify.judge_nodes(seen(a="v1.36.4"), {"a": "v1.37.0"}),
+        "a: kubelet v1.36.4, expected v1.37.0",
+    ),
+    ("no nodes", verify.judge_nodes(seen(), {}), "0 of 0"),
+    ("a kubelet", verify.judge_health("kubelets", "", {"a": "", "b": "refused"}, ""), "1 of 2 healthy; b: refused"),
+    (
+        "a pair",
+        verify.judge_pairs({("a", "b"): "TCP: timeout", ("b", "a"): ""}),
+        "1 of 2 directed pairs of 2 nodes; a -> b: TCP: timeout",
+    ),
+    (
+        "an endpoint is never met",
+        verify.judge_service({"a": Answer(("x", "x"))}, ["x", "y"]),
+        "a: never reached y in 2 requests",
+    ),
+    ("no answer from a service", verify.judge_service({"a": Answer(errors=("refused",))}, ["x"]), "a: refused"),
+    ("an empty answer", verify.judge_service({"a": Answer()}, ["x"]), "a: an empty answer"),
+    (
+        "a name",
+        verify.judge_names("DNS", "", {("a", "n"): "no such host"}),
+        "0 of 1 answers: 1 names from 1 nodes; n from a: no such host",
+    ),
+    ("a log", verify.judge_streams({"a": "logs: x509"}, 1), "a: logs: x509"),
+]
+
+
+@pytest.mark.parametrize(("check", "said"), [case[1:] for case in GOOD], ids=[case[0] for case in GOOD])
+def test_what_is_well(check: Check, said: str) -> None:
+    assert check.ok
+    assert said in check.seen
+
+
+@pytest.mark.parametrize(("check", "said"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_what_is_broken(check: Check, said: str) -> None:
+    assert not check.ok
+    assert said in check.seen
+
+
+def test_the_node_that_all_bad_pairs_share_is_named() -> None:
+    trouble = {(one, other): "late" if "c" in (one, other) else "" for one in "abc" for other in "abc" if one != other}
+    assert verify.judge_pairs(trouble).hint.startswith("on c see")
+    assert verify.judge_pairs(dict.fromkeys(trouble, "late")).hint.startswith("on the nodes named")
+
+
+def test_many_troubles_are_counted() -> None:
+    check = verify.judge_health("kubelets", "", {f"n{number}": "down" for number in range(8)}, "")
+    assert check.seen.count("down") == 5
+    assert check.seen.endswith("and 3 more")
+
+
+def test_a_table_shows_every_finding_and_the_hint_of_a_failed_one() -> None:
+    lines = table(
+        [
+            Check("nodes", ok=True, done="", seen="3 of 3", hint="unused", seconds=1.26),
+            Check("pod to pod", ok=False, done="", seen="a -> b", hint="look there"),
+            verify.skipped("etcd", "elsewhere"),
+        ]
+    ).splitlines()
+    assert lines == [
+        "ok    nodes         1.3 s  3 of 3",
+        "FAIL  pod to pod    0.0 s  a -> b",
+        "                           -> look there",
+        "skip  etcd          0.0 s  skipped: elsewhere",
+    ]
+    assert table([]) == ""
+
+
+def pod(app: str, node: str = "", *, ready: bool = True, **status: t.Any) -> dict[str, t.Any]:
+    conditions = [{"type": "Ready", "status": str(ready)}, *status.pop("conditions", ())]
+    return {
+        "metadata": {"name": f"{app}-{node}", "labels": {"app": app}},
+        "spec": {"nodeName": node},
+        "status": {"phase": "Running", "podIP": "10.1.0.1", "conditions": conditions, **status},
+    }
+
+
+COMPLETE = [pod("probe", "a"), pod("probe", "b"), pod("backend", "a"), pod("backend", "b"), pod("walled", "a")]
+
+
+def test_the_workload_is_complete() -> None:
+    assert lacking_pods({"items": COMPLETE}, ["a", "b"]) == []
+
+
+def test_what_is_lacking_is_named() -> None:
+    waiting = {"state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}
+    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no place"}
+    starting = {"state": {"waiting": {"reason": "ContainerCreating"}}}
+    lacks = lacking_pods(
+        {
+            "items": [
+                pod("probe", "a", ready=False, containerStatuses=[waiting]),
+                pod("backend", ready=False, phase="Pending", conditions=[unscheduled]),
+                pod("walled", "a", ready=False, phase="Pending", containerStatuses=[starting]),
+            ]
+        },
+        ["a", "b"],
+    )
+    assert lacks == [
+        "no pod on node b yet",
+        "1 of 2 pods of Deployment backend made",
+        "pod probe-a on a: ErrImagePull no such image",
+        "pod backend- on no node: Unschedulable no place",
+        "pod walled-a on a: Pending, not ready",
+    ]
+
+
+def test_a_pod_that_is_going_does_not_count() -> None:
+    going = pod("backend", "a", containerStatuses=[{"restartCount": 2}])
+    assert [each.restarts for each in pods_of({"items": [going]}, "backend")] == [2]
+    going["metadata"]["deletionTimestamp"] = "now"
+    assert pods_of({"items": [going]}, "backend") == []
+
+
+@pytest.mark.parametrize(("nodes", "backends"), [(1, 2), (2, 2), (3, 3), (100, 3)])
+def test_backends(nodes: int, backends: int) -> None:
+    assert backend_count(nodes) == backends
+
+
+@pytest.mark.parametrize("endpoints", [2, 3, 10])
+def test_enough_tries_to_meet_every_endpoint(endpoints: int) -> None:
+    missed = endpoints * (1 - 1 / endpoints) ** tries_for(endpoints)
+    assert missed <= 1e-6
+    assert endpoints * (1 - 1 / endpoints) ** (tries_for(endpoints) - 2) > 1e-6
+    assert tries_for(1) == 1
+
+
+def test_only_old_namespaces_are_stale() -> None:
+    items = [
+        {"metadata": {"name": name, "creationTimestamp": stamp(age)}}
+        for name, age in (("old", STALE_SECONDS + 1), ("running", 20))
+    ]
+    assert stale_namespaces({"items": items}, NOW) == ["old"]
+
+
+@pytest.mark.parametrize("text", ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.000000Z"])
+def test_times_of_the_api(text: str) -> None:
+    assert parse_time(text) == NOW
+    assert parse_time(None) is None
+
+
+def test_the_workload_keeps_to_itself_and_to_the_restricted_standard() -> None:
+    namespace = namespace_object("slipway-verify-x")
+    assert namespace["metadata"]["labels"] == {"slipway.cluster/verify": "true"}
+    objects = workload_objects(namespace="slipway-verify-x", image="i", nodes=3)
+    assert {item["metadata"]["namespace"] for item in objects} == {"slipway-verify-x"}
+    pods = [item["spec"]["template"]["spec"] for item in objects if item["apiVersion"] == "apps/v1"]
+    assert len(pods) == 3
+    for each in pods:
+        assert each["securityContext"]["runAsNonRoot"]
+        assert each["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert each["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert not each["containers"][0]["securityContext"]["allowPrivilegeEscalation"]
