@@ -83,9 +83,9 @@ KERNEL_SYSCTLS = {
 }
 # Debian's package of each program that a host needs.
 PACKAGES = {
-    "conntrack": "conntrack",
     "haproxy": "haproxy",
     "ip": "iproute2",
+    "iptables": "iptables",  # flannel 0.28 clears its old rules with it, also where it uses nftables
     "mount": "mount",
     "nft": "nftables",
     "openssl": "openssl",

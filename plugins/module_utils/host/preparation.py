@@ -9,6 +9,7 @@ import typing as t
 
 from ..core.change import Change
 from ..core.preparation import HostSeen, HostWant, active_swaps, swap_entries, without_swap
+from ..core.problems import Problem, SlipwayError
 from ..core.state import SeenState
 from .machine import Machine
 from .state import apply_state, observe_state
@@ -62,8 +63,18 @@ def _install(machine: Machine, packages: t.Sequence[str]) -> None:
     env = {"DEBIAN_FRONTEND": "noninteractive"}
     apt = ["apt-get", "-q", "-y", "-o", lock]
     machine.run(["dpkg", "--configure", "-a"], env=env, timeout=APT_LOCK_SECONDS)
-    machine.run([*apt, "update"], env=env, timeout=APT_LOCK_SECONDS)
-    machine.run([*apt, "--no-install-recommends", "install", *packages], env=env, timeout=2 * APT_LOCK_SECONDS)
+    machine.run([*apt, "update"], env=env, timeout=APT_LOCK_SECONDS, check=False)
+    call = [*apt, "--no-install-recommends", "install", *packages]
+    done = machine.run(call, env=env, timeout=2 * APT_LOCK_SECONDS, check=False)
+    if done.rc != 0:
+        raise SlipwayError(
+            Problem(
+                "packages " + ", ".join(packages),
+                "apt-get could not install them: " + " ".join(done.stderr.split())[-500:],
+                "a package source of the distribution that has them",
+                "give the host its package source, or install them by hand",
+            )
+        )
     if "haproxy" in packages:
         # The package starts a service of its own; Slipway runs the program as a unit of its own.
         machine.run(["systemctl", "disable", "--now", "haproxy.service"], check=False)

@@ -26,7 +26,7 @@ _CUSTOMIZE = Path(__file__).parent / "host" / "customize.sh"
 # A machine as it comes: init, SSH, Python, the tools an administrator expects.
 BARE_PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "iproute2", "kmod", "procps")
 # What Slipway's host role would otherwise install from the distribution.
-CLUSTER_PACKAGES = ("ca-certificates", "haproxy", "iputils-ping", "nftables", "openssl", "python3-apt")
+CLUSTER_PACKAGES = ("ca-certificates", "haproxy", "iptables", "iputils-ping", "nftables", "openssl", "python3-apt")
 
 _APT_OPTIONS = re.compile(r'Acquire::(https?::Proxy\S*|Check-Valid-Until|Check-Date) "[^"]+";')
 _BUILD_PREFIX = "slipway-lab-image-"
