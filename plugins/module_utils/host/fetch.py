@@ -111,13 +111,22 @@ def _ask(artifact: Artifact, url: str, token: str, cancelled: threading.Event) -
             pause = busy.seconds
             if time.monotonic() + pause > deadline:
                 raise _Refused(str(busy)) from busy
+        except _Refused:
+            if here or not token:
+                raise
+            failures, pause = failures + 1, 0.0  # it may have sent us to another host, and that one was wrong
         except _Failed as failure:
             failures += 1
             pause = 0.5 * 2**failures
             if failures >= ATTEMPTS:
                 raise _Refused(f"failed {failures} times: {failure}") from failure
-        if cancelled.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311  # spreading load
+        if cancelled.wait(pause * _pause_factor()):
             raise Cancelled
+
+
+def _pause_factor() -> float:
+    """Spreads the load of hosts that began together."""
+    return random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def _fetch(artifact: Artifact, url: str, token: str, cancelled: threading.Event) -> None:

@@ -110,7 +110,7 @@ class SeedHandler(http.server.BaseHTTPRequestHandler):
         sha256, here = match.group(2), bool(match.group(3))
         try:
             handle = os.open(sha256, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self.server.directory)
-        except FileNotFoundError:
+        except OSError:
             self._answer(404, "not here")
             return
         try:
