@@ -9,7 +9,8 @@ import typing as t
 
 from ...module_utils.core.problems import Problem
 
-_NAMED = 5
+NAMED = 5
+"""As many hosts a sentence names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,22 +25,25 @@ class Finding:
     warning: bool = False
 
 
-def names(hosts: t.Iterable[str]) -> str:
-    """Hosts for a sentence: at most five by name."""
+def names(hosts: t.Iterable[str], most: int = NAMED) -> str:
+    """Hosts for a sentence: at most so many by name."""
     ordered = sorted(set(hosts))
-    rest = len(ordered) - _NAMED
-    return ", ".join(ordered[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(ordered) - most
+    return ", ".join(ordered[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def grouped(findings: t.Iterable[Finding]) -> list[Problem]:
-    """One problem for all hosts that have the same finding, in the order of the first of each; errors come first."""
+def grouped(findings: t.Iterable[Finding], most: int = NAMED) -> list[Problem]:
+    """One problem for all hosts that have the same finding, in the order of the first of each; errors come first.
+
+    ``where`` names at most ``most`` hosts.
+    """
     hosts: dict[Finding, list[str]] = {}
     for finding in findings:
         hosts.setdefault(dataclasses.replace(finding, host=""), []).append(finding.host)
-    problems = [_problem(finding, [host for host in found if host]) for finding, found in hosts.items()]
+    problems = [_problem(finding, names([host for host in found if host], most)) for finding, found in hosts.items()]
     return sorted(problems, key=lambda problem: problem.warning)
 
 
-def _problem(finding: Finding, hosts: list[str]) -> Problem:
-    where = " on ".join(part for part in (finding.subject, names(hosts)) if part)
+def _problem(finding: Finding, hosts: str) -> Problem:
+    where = " on ".join(part for part in (finding.subject, hosts) if part)
     return Problem(where or "inventory", finding.found, finding.expected, finding.remedy, finding.warning)

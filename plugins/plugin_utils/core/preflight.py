@@ -114,17 +114,31 @@ def check(
     """Every problem of every host, errors first; the same problem of several hosts is said once.
 
     ``silent`` are hosts that could not be probed and why (in words); a host of the spec that is in neither is silent
-    too. ``clocks`` are the controller's times around each probe; ``architectures`` those there are artefacts for.
-    Errors of the checks named in the spec's ``ignore_preflight`` come back as warnings.
+    too. The problems of silent hosts come first and name them all in ``where``, separated by commas. ``clocks`` are the
+    controller's times around each probe; ``architectures`` those there are artefacts for. Errors of the checks named in the spec's ``ignore_preflight`` come back as warnings.
     """
     wanted = {node.name: probes[node.name] for node in spec.present if node.name in probes}
     seen = Seen(spec, wanted, clocks or {}, frozenset(architectures))
     reasons = silent or {}
     missing = {node.name: reasons.get(node.name, "no answer") for node in spec.present if node.name not in wanted}
-    findings = [unreachable(host, reason) for host, reason in missing.items()]
-    for name, function in CHECKS.items():
-        findings.extend(_named(name, finding, spec.ignore_preflight) for finding in function(seen))
-    return grouped(findings)
+    problems = grouped((silence(host, reason) for host, reason in missing.items()), most=len(missing))
+    found = (_named(name, finding, spec.ignore_preflight) for name in CHECKS for finding in CHECKS[name](seen))
+    return problems + grouped(found)
+
+
+def silence(host: str, reason: str) -> Finding:
+    """Why a host did not answer: ``reason`` is what Ansible says, with what the host wrote on stderr if there is any.
+
+    ansible-core 2.21 says in its own words that Python is older than 3.9; one older than 3.7 stops before that.
+    """
+    match = re.search(r"requires Python .*Current version: (\d+\.\d+(\.\d+)?)", reason, re.DOTALL)
+    if match:
+        return python_too_old(host, match.group(1))
+    if "future feature annotations is not defined" in reason:
+        return python_too_old(host, "3.6 or older")
+    if re.search(r"python[0-9.]*: (command )?not found|interpreter .*not found", reason, re.IGNORECASE):
+        return python_too_old(host, "")
+    return unreachable(host, reason)
 
 
 def unreachable(host: str, reason: str) -> Finding:

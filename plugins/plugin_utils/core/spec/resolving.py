@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ....module_utils.core.problems import SlipwayError
+from ....module_utils.core.problems import Problem, SlipwayError
 from ..findings import Finding, grouped
 from ..probe import Probe
 from . import texts
@@ -15,12 +15,13 @@ from .model import ClusterSpec, NodeSpec, Setting
 from .rules import address_in_cidrs, duplicates
 
 
-def with_probes(spec: ClusterSpec, probes: t.Mapping[str, Probe]) -> ClusterSpec:
+def with_probes(spec: ClusterSpec, probes: t.Mapping[str, Probe], problems: list[Problem] | None = None) -> ClusterSpec:
     """The spec with the Node name and address of every probed host filled in.
 
     A host that has joined keeps the Node name it joined with, also when the inventory renames it. Raises SlipwayError
     with every problem: no usable address or name, another ``slipway_node_name`` than at the join, two hosts with one
     name or address, an address inside the cluster's networks. Hosts without a probe stay as they are.
+    If ``problems`` is given, they are put there instead, so that they can be told together with those of preflight.
     """
     findings: list[Finding] = []
     nodes = dict(spec.nodes)
@@ -31,7 +32,9 @@ def with_probes(spec: ClusterSpec, probes: t.Mapping[str, Probe]) -> ClusterSpec
                 findings.extend(address_in_cidrs(spec, name, nodes[name].addresses))
     resolved = dataclasses.replace(spec, nodes=nodes)
     findings.extend(duplicates(resolved))
-    if findings:
+    if problems is not None:
+        problems.extend(grouped(findings))
+    elif findings:
         raise SlipwayError(grouped(findings))
     return resolved
 

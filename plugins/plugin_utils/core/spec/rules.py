@@ -84,11 +84,16 @@ def _nodes_with_roles(draft: Draft) -> t.Iterator[Finding]:
 def _known_groups(draft: Draft) -> t.Iterator[Finding]:
     known = {getattr(draft.spec.groups, field.name) for field in dataclasses.fields(draft.spec.groups)}
     for group in sorted(draft.groups - known):
-        hint = nearest(group, known) if group.startswith("slipway_") and not group.startswith("slipway__") else ""
+        hint = nearest(group, known) if _may_be_meant(group) else ""
         if hint and group != draft.spec.target:
             yield Finding(
                 "gives no role", f"one of {', '.join(sorted(known))}", hint, subject=f"group {group}", warning=True
             )
+
+
+def _may_be_meant(group: str) -> bool:
+    """Whether a group's name looks like one that gives a role; playbooks make groups of their own as they run."""
+    return group.startswith("slipway_") and not group.startswith(("slipway__", "slipway_pending"))
 
 
 def _cidr_overlap(draft: Draft) -> t.Iterator[Finding]:

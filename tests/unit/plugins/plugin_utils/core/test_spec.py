@@ -519,6 +519,8 @@ def test_no_host_at_all_suggests_the_group() -> None:
 def test_a_mistyped_group_is_named() -> None:
     hosts = {**cluster(), "w2": host("w2", ["slipway_worker"])}
     assert any("group slipway_worker: gives no role" in text for text in warnings(load(hosts, SETS)))
+    hosts = {**cluster(), "w2": host("w2", [*WORKER, "slipway_pending_etcd"])}
+    assert load(hosts, SETS).warnings == ()
     text = "\n".join(problems({"a": host("a", ["slipway_controlplane", *WORKER])}))
     assert "did you mean slipway_controlplane?" in text
 
