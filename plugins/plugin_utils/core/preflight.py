@@ -115,7 +115,8 @@ def check(
 
     ``silent`` are hosts that could not be probed and why (in words); a host of the spec that is in neither is silent
     too. The problems of silent hosts come first and name them all in ``where``, separated by commas. ``clocks`` are the
-    controller's times around each probe; ``architectures`` those there are artefacts for. Errors of the checks named in the spec's ``ignore_preflight`` come back as warnings.
+    controller's times around each probe; ``architectures`` those there are artefacts for. Errors of the checks
+    named in the spec's ``ignore_preflight`` come back as warnings.
     """
     wanted = {node.name: probes[node.name] for node in spec.present if node.name in probes}
     seen = Seen(spec, wanted, clocks or {}, frozenset(architectures))
