@@ -51,6 +51,14 @@ class _Wanted:
     extra_vars: t.Mapping[str, t.Any] | None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Todo:
+    """Names of the hosts to create, and of all that are to be started."""
+
+    create: tuple[str, ...]
+    start: tuple[str, ...]
+
+
 def _silent(_text: str) -> None:
     return
 
@@ -70,24 +78,49 @@ def up(
     started = time.monotonic()
     podman = Podman(root or Path.cwd())
     directory = lab_directory(root or Path.cwd(), spec.name)
-    _check_machine(0, needs_image=False)
+    _check_basics(len(spec.host_names()))
     with locked(spec.name, say):
         existing = load_lab(directory)
         _refuse_other_spec(spec, existing)
         containers = podman.containers(spec.name)
         _refuse_other_directory(spec.name, directory, containers)
+        todo = _todo(spec, containers)
+        recipes = _check_room(podman, spec, todo)
         wanted = _Wanted(spec, directory, extra_vars)
         lab = _prepare(podman, wanted, existing, has_hosts=bool(containers), say=say)
-        already = _start_missing(podman, lab, containers, say)
+        _build_images(podman, recipes.values(), say)
+        _start(podman, lab, todo, recipes, say)
+        already = not todo.start
         _report_ready(lab, already=already, say=say)
     say(f"lab {lab.name}: {'already up' if already else 'up'} ({time.monotonic() - started:.1f} s); {lab.inventory}")
     return lab
 
 
-def _check_machine(new_hosts: int, *, needs_image: bool) -> None:
-    problems = preflight.machine_problems(preflight.look(), new_hosts=new_hosts, needs_image=needs_image)
+def _check_basics(hosts: int) -> None:
+    """Without root and podman nothing else can be looked up: say all that is known to be missing, then stop."""
+    machine = preflight.look()
+    if not machine.root or "podman" not in machine.programs:
+        raise SlipwayError(preflight.machine_problems(machine, new_hosts=hosts, needs_image=True))
+
+
+def _todo(spec: LabSpec, containers: t.Sequence[Container]) -> _Todo:
+    states = {container.host: container.state for container in containers}
+    names = spec.host_names()
+    return _Todo(
+        create=tuple(name for name in names if name not in states),
+        start=tuple(name for name in names if states.get(name) != "running"),
+    )
+
+
+def _check_room(podman: Podman, spec: LabSpec, todo: _Todo) -> dict[str, image.Recipe]:
+    """Refuse a machine that lacks anything for what is to be done; the images that are needed, by system."""
+    systems = dict.fromkeys(spec.system_of(name) for name in todo.create)
+    recipes = {system: image.recipe_for(system, bare=spec.bare_packages) for system in systems}
+    needs_image = any(not podman.has_image(recipe.tag) for recipe in recipes.values())
+    problems = preflight.machine_problems(preflight.look(), new_hosts=len(todo.start), needs_image=needs_image)
     if problems:
         raise SlipwayError(problems)
+    return recipes
 
 
 def _refuse_other_spec(spec: LabSpec, existing: Lab | None) -> None:
@@ -142,41 +175,31 @@ def _routes() -> list[dict[str, t.Any]]:
     return t.cast("list[dict[str, t.Any]]", json.loads(output or "[]"))
 
 
-def _start_missing(podman: Podman, lab: Lab, containers: t.Sequence[Container], say: Say) -> bool:
-    """Create and start whatever does not run; True if there was nothing to do."""
-    states = {container.host: container.state for container in containers}
-    missing = [host for host in lab.hosts if host.name not in states]
-    stopped = [host for host in lab.hosts if states.get(host.name) != "running"]
-    if not stopped:
-        return True
-    images = _images(podman, lab, missing, len(stopped), say)
+def _build_images(podman: Podman, recipes: t.Iterable[image.Recipe], say: Say) -> None:
+    for recipe in recipes:
+        if not podman.has_image(recipe.tag):
+            with locked(recipe.slug, say):
+                # Another run may have built it while this one waited.
+                if not podman.has_image(recipe.tag):
+                    image.build(podman, recipe, say)
+
+
+def _start(podman: Podman, lab: Lab, todo: _Todo, recipes: t.Mapping[str, image.Recipe], say: Say) -> None:
+    """Create and start whatever does not run, all at once."""
+    if not todo.start:
+        return
     raised = preflight.raise_inotify_limit()
     if raised:
         say(raised)
-
     legacy = preflight.legacy_cgroups()
 
-    def start(host: LabHost) -> None:
-        if host in missing:
-            podman.run(*create_arguments(lab, host, images[host.os], legacy_cgroups=legacy))
-        podman.run("start", lab.container(host.name))
+    def start(name: str) -> None:
+        if name in todo.create:
+            host = lab.host(name)
+            podman.run(*create_arguments(lab, host, recipes[host.os].tag, legacy_cgroups=legacy))
+        podman.run("start", lab.container(name))
 
-    _parallel(start, stopped)
-    return False
-
-
-def _images(podman: Podman, lab: Lab, missing: t.Sequence[LabHost], new_hosts: int, say: Say) -> dict[str, str]:
-    """Image names by system for the hosts that must be created, built if need be."""
-    recipes = {
-        system: image.recipe_for(system, bare=lab.spec.bare_packages)
-        for system in dict.fromkeys(host.os for host in missing)
-    }
-    with locked("images", say):
-        to_build = [recipe for recipe in recipes.values() if not podman.has_image(recipe.tag)]
-        _check_machine(new_hosts, needs_image=bool(to_build))
-        for recipe in to_build:
-            image.build(podman, recipe, say)
-    return {system: recipe.tag for system, recipe in recipes.items()}
+    _parallel(start, todo.start)
 
 
 def _parallel[In, Out](function: t.Callable[[In], Out], items: t.Sequence[In]) -> list[Out]:

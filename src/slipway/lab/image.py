@@ -29,7 +29,6 @@ BARE_PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3",
 CLUSTER_PACKAGES = ("ca-certificates", "haproxy", "iptables", "iputils-ping", "nftables", "openssl", "python3-apt")
 
 _APT_OPTIONS = re.compile(r'Acquire::(https?::Proxy\S*|Check-Valid-Until|Check-Date) "[^"]+";')
-_BUILD_PREFIX = "slipway-lab-image-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +42,19 @@ class Recipe:
     customize: str
 
     @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that change with any part of the recipe."""
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
     def tag(self) -> str:
-        """Image name with a tag that changes with any part of the recipe."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
-        return f"localhost/slipway-lab-{self.system}:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        """The image's full name."""
+        return f"localhost/slipway-lab-{self.system}:{self.digest}"
+
+    @property
+    def slug(self) -> str:
+        """Name of the lock that is held while the image is built."""
+        return f"image-{self.system}-{self.digest}"
 
 
 def sources_for(codename: str, targets: str) -> tuple[str, ...]:
@@ -93,12 +101,13 @@ def _output(*command: str) -> str:
 
 
 def build(podman: Podman, recipe: Recipe, say: t.Callable[[str], None]) -> None:
-    """Make the image; the caller holds the machine's image lock. Leaves nothing behind when it fails."""
+    """Make the image; the caller holds the image's lock. Leaves nothing behind when it fails."""
     started = time.monotonic()
+    prefix = f"slipway-lab-{recipe.slug}-"
     say(f"image {recipe.system}: building, once (a minute or two)")
-    for stale in Path("/var/tmp").glob(f"{_BUILD_PREFIX}*"):
+    for stale in Path("/var/tmp").glob(f"{prefix}*"):
         shutil.rmtree(stale, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=_BUILD_PREFIX, dir="/var/tmp") as directory:
+    with tempfile.TemporaryDirectory(prefix=prefix, dir="/var/tmp") as directory:
         archive = Path(directory) / "root.tar"
         _bootstrap(recipe, archive)
         podman.run("import", "-q", str(archive), recipe.tag)

@@ -206,9 +206,14 @@ def _subnet_problems(subnet: str) -> list[Problem]:
 
 def spec_differences(wanted: LabSpec, existing: LabSpec) -> list[str]:
     """What differs between two specs, one sentence each; a subnet that was not asked for does not count."""
-    before, after = dataclasses.asdict(existing), dataclasses.asdict(wanted)
+    before, after = _shown(existing), _shown(wanted)
     return [
         f"{key} is {before[key]}, asked for {value}"
         for key, value in after.items()
-        if value != before[key] and not (key == "subnet" and value is None)
+        if value != before[key] and not (key == "subnet" and wanted.subnet is None)
     ]
+
+
+def _shown(spec: LabSpec) -> dict[str, t.Any]:
+    pairs = ",".join(f"{host}={system}" for host, system in sorted(spec.host_os))
+    return {**dataclasses.asdict(spec), "host_os": pairs or "none", "subnet": spec.subnet or "any"}

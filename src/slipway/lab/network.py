@@ -46,9 +46,11 @@ def choose_subnet(wanted: str | None, taken: t.Mapping[ipaddress.IPv4Network, st
     """A free /24: the wanted one, or the first of the pool; SlipwayError says what is in the way."""
     if wanted is not None:
         network = ipaddress.IPv4Network(wanted)
-        users = [f"{other} ({user})" for other, user in taken.items() if network.overlaps(other)]
+        users = {other: user for other, user in taken.items() if network.overlaps(other)}
         if users:
-            found = f"{wanted} overlaps {', '.join(users)}"
+            # Single addresses inside a range that is named anyway say nothing more.
+            widest = [one for one in users if not any(one != other and one.subnet_of(other) for other in users)]
+            found = f"{wanted} overlaps {', '.join(f'{other} ({users[other]})' for other in widest)}"
             raise SlipwayError(Problem("--subnet", found, "a free range", "leave it out, or name another /24"))
         return wanted
     for network in POOL.subnets(new_prefix=24):

@@ -85,6 +85,10 @@ class Podman:
 
     def run(self, *arguments: str) -> str:
         """Standard output of one podman command; SlipwayError carries podman's own words."""
+        if os.geteuid() != 0:
+            raise SlipwayError(
+                Problem("user", "not root", "root: hosts are privileged containers", "repeat it with sudo or as root")
+            )
         self._write_configuration()
         environment = {**os.environ, "CONTAINERS_CONF": str(self._configuration)}
         try:

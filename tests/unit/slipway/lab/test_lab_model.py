@@ -80,5 +80,8 @@ def test_good_names(name: str) -> None:
 def test_differences_between_specs() -> None:
     assert spec_differences(SPEC, SPEC) == []
     assert spec_differences(SPEC, dataclasses.replace(SPEC, subnet="172.28.1.0/24")) == []
+    assert spec_differences(LabSpec(name="a", etcd=1), SPEC) == ["host_os is w2=debian-12, asked for none"]
+    fixed = dataclasses.replace(SPEC, subnet="172.28.1.0/24")
+    assert spec_differences(fixed, SPEC) == ["subnet is any, asked for 172.28.1.0/24"]
     wanted = dataclasses.replace(SPEC, workers=3, isolated=True)
     assert spec_differences(wanted, SPEC) == ["workers is 2, asked for 3", "isolated is False, asked for True"]

@@ -42,9 +42,14 @@ def test_the_chosen_range_never_overlaps_a_taken_one(used: set[int], extra: int)
 
 
 def test_a_wanted_range_is_taken_as_it_is_or_refused_with_what_is_in_the_way() -> None:
-    taken = {ipaddress.IPv4Network("10.0.0.0/8"): "a route by way of tun0"}
+    taken = {
+        ipaddress.IPv4Network("10.0.0.0/8"): "a route by way of tun0",
+        ipaddress.IPv4Network("10.1.2.3/32"): "an address",
+    }
     assert choose_subnet("192.168.9.0/24", taken) == "192.168.9.0/24"
-    with pytest.raises(SlipwayError, match=r"10\.1\.2\.0/24 overlaps 10\.0\.0\.0/8 \(a route by way of tun0\)"):
+    with pytest.raises(
+        SlipwayError, match=r"10\.1\.2\.0/24 overlaps 10\.0\.0\.0/8 \(a route by way of tun0\); expected"
+    ):
         choose_subnet("10.1.2.0/24", taken)
 
 
