@@ -48,12 +48,9 @@ class ActionModule(ActionBase):
     ) -> dict[str, t.Any]:
         token = secrets.token_urlsafe(32)
         arguments = {**arguments, "token": token}
-        try:
-            if files:
-                arguments["pack"] = self._send(files)
-            result = self._module(arguments, task_vars)
-        finally:
-            self._remove_tmp_path(self._connection._shell.tmpdir)  # type: ignore[no-untyped-call]  # noqa: SLF001
+        if files:
+            arguments["pack"] = self._send(files)
+        result = self._module(arguments, task_vars)
         if not result.get("failed") and result.get("sources"):
             result["token_file"] = keep_token(token)
         return result
@@ -66,8 +63,9 @@ class ActionModule(ActionBase):
 
     def _send(self, files: dict[str, Path]) -> str:
         """Send the files as one tar, which is one transfer instead of twenty; its path on the host."""
-        directory = self._make_tmp_path()
-        remote: str = self._connection._shell.join_path(directory, "pack.tar")  # noqa: SLF001
+        shell = self._connection._shell  # noqa: SLF001  # action plugins have no public name for it
+        directory = shell.tmpdir or self._make_tmp_path()
+        remote: str = shell.join_path(directory, "pack.tar")
         with tempfile.NamedTemporaryFile(dir=_local_directory(), prefix="slipway-pack-") as local:
             try:
                 pack(files, Path(local.name))
