@@ -29,7 +29,11 @@ def build_etcd(place: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     components = plan_components(load_set("1.37"), load_recipes(), place / "artifacts")
     (etcd,) = [component for component in components if component.recipe.name == "etcd"]
     toolchain = find_toolchain([etcd.recipe], etcd.directory)
-    (artifact,) = build_component(etcd, toolchain, place / "cache")
+    try:
+        (artifact,) = build_component(etcd, toolchain, place / "cache")
+    finally:
+        # A gigabyte that nobody reads again; pytest would keep it for three runs.
+        shutil.rmtree(place)
     return artifact.sha256
 
 
