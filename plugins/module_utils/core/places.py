@@ -14,6 +14,8 @@ TREES = (
 )
 SHALLOW = (
     "/etc/crictl.yaml",
+    "/etc/systemd/system/cri-containerd-.scope.d",
+    "/etc/systemd/system/cri-containerd-.scope.d/50-slipway.conf",
     "/etc/sysctl.d/90-slipway.conf",
     "/etc/modules-load.d/slipway.conf",
     "/opt/slipway",
