@@ -57,7 +57,7 @@ def look() -> Machine:
         root=os.geteuid() == 0,
         python=(sys.version_info[0], sys.version_info[1]),
         programs=frozenset(name for name in {**PACKAGES, **IMAGE_PACKAGES} if _has(name)),
-        memory_available=memory_available(Path("/proc/meminfo").read_text(encoding="ascii")),
+        memory_available=memory_available(Path("/proc/meminfo").read_text(encoding="utf-8")),
         disk_free=shutil.disk_usage(storage).free,
         storage=str(storage),
     )
@@ -133,8 +133,8 @@ def raise_inotify_limit() -> str:
 
     With the kernel's default of 128 per user, kubelets crash from about the fourth host on.
     """
-    now = int(_INOTIFY.read_text(encoding="ascii"))
+    now = int(_INOTIFY.read_text(encoding="utf-8"))
     if now >= INOTIFY_INSTANCES:
         return ""
-    _INOTIFY.write_text(f"{INOTIFY_INSTANCES}\n", encoding="ascii")
+    _INOTIFY.write_text(f"{INOTIFY_INSTANCES}\n", encoding="utf-8")
     return f"machine: fs.inotify.max_user_instances raised from {now} to {INOTIFY_INSTANCES} until the next boot"

@@ -101,7 +101,7 @@ def remove_lab(directory: Path) -> None:
 def locked(what: str, say: t.Callable[[str], None]) -> t.Iterator[None]:
     """Hold one of the machine's lab locks; says so when it has to wait. The kernel frees it when a holder dies."""
     _LOCKS.mkdir(parents=True, exist_ok=True)
-    with (_LOCKS / f"slipway-lab-{what}.lock").open("w", encoding="ascii") as handle:
+    with (_LOCKS / f"slipway-lab-{what}.lock").open("w", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
