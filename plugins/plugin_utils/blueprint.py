@@ -21,6 +21,7 @@ from .core.lock import Lock, minor_of, parse_lock_text, parse_version_set
 from .core.probe import Probe
 from .core.spec import ClusterSpec, HostInput, explain, load, with_probes
 from .core.targets import paths
+from .core.targets.etcd import client_url
 from .zipapp import build_keeper
 
 COLLECTION = Path(__file__).resolve().parents[2]
