@@ -31,13 +31,16 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         if self._task.check_mode:
             return result | self._module(arguments, task_vars)
-        looked = self._module({**arguments, "phase": "look"}, task_vars)
-        if looked.get("failed"):
-            return result | looked
         try:
-            artifacts = [Artifact.from_data(entry) for entry in arguments["artifacts"]]
-            missing = {artifact.sha256: artifact for artifact in artifacts if artifact.sha256 in looked["missing"]}
-            files = files_of(Path(arguments["bundle"]), missing.values())
+            artifacts = [Artifact.from_data(entry) for entry in arguments.get("artifacts") or ()]
+            held = arguments.get("held")
+            if held is None:
+                looked = self._module({**arguments, "phase": "look"}, task_vars)
+                if looked.get("failed"):
+                    return result | looked
+                held = {artifact.sha256 for artifact in artifacts} - set(looked["missing"])
+            missing = {artifact.sha256: artifact for artifact in artifacts if artifact.sha256 not in held}
+            files = files_of(Path(str(arguments.get("bundle"))), missing.values())
         except SlipwayError as error:
             problems = [problem.as_dict() for problem in error.problems]
             return result | {"failed": True, "msg": str(error), "problems": problems}

@@ -44,6 +44,10 @@ options:
     description: For how long it serves.
     type: int
     default: 900
+  held:
+    description: The sha256 of what the host holds already, if that is known; it saves a look at the host.
+    type: list
+    elements: str
   phase:
     description: Set by the action plugin.
     type: str
@@ -134,6 +138,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "address": {"type": "str"},
     "port": {"type": "int", "default": 6445},
     "seconds": {"type": "int", "default": 900},
+    "held": {"type": "list", "elements": "str"},
     "phase": {"type": "str", "choices": ["look", "bring"], "default": "bring"},
     "pack": {"type": "str"},
     "token": {"type": "str", "no_log": True},
