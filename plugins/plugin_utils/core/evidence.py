@@ -15,8 +15,10 @@ from .spec import ClusterSpec
 
 @dataclasses.dataclass(frozen=True)
 class Marks:
-    """What a host's probe tells of its past: shared keys of which there are traces, etcd's data and marks, whether its
-    API server answers."""
+    """What a host's probe tells of its past.
+
+    ``traces`` are the shared keys of which there is anything; then etcd's two marks, and whether its API server answers.
+    """
 
     traces: frozenset[str] = frozenset()
     etcd_formed: bool = False
@@ -28,8 +30,8 @@ class Marks:
 class Evidence:
     """The verdict.
 
-    ``leader`` is the control-plane host that is asked and told things; ``generator`` the one host that may make what all
-    share, if any may; ``bootstrap`` whether etcd may form a cluster.
+    ``leader`` is the control-plane host that is asked and told things; ``generator`` the one host that may make what
+    all share, if any may; ``bootstrap`` whether etcd may form a cluster.
     """
 
     leader: str

@@ -73,8 +73,8 @@ class Layout:
     kube_proxy: t.Mapping[str, t.Any]
     args: t.Mapping[str, t.Mapping[str, t.Any]]
     etcd_quota_bytes: int
-    encryption: bool
     certificate_days: int
+    renew_before_days: int
     authority_days: int
     api_port: int
 
@@ -127,8 +127,8 @@ def resolve(spec: ClusterSpec, probes: t.Mapping[str, Probe], cluster_id: str) -
             "etcd": _etcd_args(spec),
         },
         etcd_quota_bytes=spec.etcd.quota_backend_bytes,
-        encryption=spec.encryption.enabled,
         certificate_days=spec.certificates.days,
+        renew_before_days=spec.certificates.renew_before_days,
         authority_days=spec.certificates.ca_days,
         api_port=spec.apiserver_port,
     )

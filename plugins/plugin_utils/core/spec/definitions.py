@@ -178,19 +178,6 @@ _AUDIT = Table(
         ),
     ),
 )
-_ENCRYPTION = Table(
-    model.Encryption,
-    (
-        Field("enabled", Flag(), "Whether resources are encrypted in etcd (secretbox).", True),
-        Field(
-            "resources",
-            Items(Text("a resource such as secrets or configmaps", texts.dns_name)),
-            "What is encrypted.",
-            ["secrets"],
-            ["secrets", "configmaps"],
-        ),
-    ),
-)
 _ETCD = Table(
     model.Etcd,
     (
@@ -342,26 +329,10 @@ _CLUSTER = (
         "/srv/slipway/bundle",
     ),
     Variable(
-        "slipway_mirror",
-        Scope.CLUSTER,
-        _URL,
-        "Base address of a mirror with upstream's layout.",
-        None,
-        "https://mirror.example.org/kubernetes",
-    ),
-    Variable(
         "slipway_network", Scope.CLUSTER, _NETWORK, "Pod network.", {}, {"pod_cidr": "10.128.0.0/14", "node_prefix": 24}
     ),
     Variable("slipway_dns", Scope.CLUSTER, _DNS, "Cluster DNS.", {}, {"upstream": ["10.0.0.53"]}),
     Variable("slipway_audit", Scope.CLUSTER, _AUDIT, "Audit log of the API server.", {}, {"max_size_mib": 200}),
-    Variable(
-        "slipway_encryption",
-        Scope.CLUSTER,
-        _ENCRYPTION,
-        "Encryption at rest.",
-        {},
-        {"resources": ["secrets", "configmaps"]},
-    ),
     Variable(
         "slipway_etcd", Scope.CLUSTER, _ETCD, "etcd's tunables.", {}, {"heartbeat_ms": 250, "election_timeout_ms": 2500}
     ),
@@ -553,14 +524,6 @@ _REST = (
         "Preflight checks whose errors become warnings.",
         [],
         ["memory", "clock"],
-    ),
-    Variable(
-        "slipway_lock_timeout",
-        Scope.RUN,
-        Integer(0, 86400, "seconds"),
-        "How long to wait for another run on the same host.",
-        300,
-        0,
     ),
     Variable(
         "slipway_reset_confirm",

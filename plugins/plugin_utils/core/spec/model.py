@@ -99,14 +99,6 @@ class Audit:
 
 
 @dataclasses.dataclass(frozen=True)
-class Encryption:
-    """Encryption at rest: which resources."""
-
-    enabled: bool
-    resources: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
 class Etcd:
     """etcd's tunables."""
 
@@ -258,11 +250,9 @@ class ClusterSpec:
     versions: t.Mapping[str, str]
     endpoint: Endpoint | None
     bundle: str | None
-    mirror: str | None
     network: Network
     dns: Dns
     audit: Audit
-    encryption: Encryption
     etcd: Etcd
     proxy: Proxy
     pod_security: PodSecurity
@@ -280,7 +270,6 @@ class ClusterSpec:
     target: str | None
     node_profiles: tuple[NodeProfile, ...]
     ignore_preflight: frozenset[str]
-    lock_timeout: int
     reset_confirm: str | None
     verify_full: bool
     explain: str | None
@@ -330,7 +319,6 @@ _NO_DATA = frozenset(
         "warnings",
         "nodes",
         "ignore_preflight",
-        "lock_timeout",
         "reset_confirm",
         "verify_full",
         "explain",

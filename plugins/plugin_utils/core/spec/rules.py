@@ -275,16 +275,6 @@ def _kube_proxy_mode(draft: Draft) -> t.Iterator[Finding]:
         )
 
 
-def _sources(draft: Draft) -> t.Iterator[Finding]:
-    if draft.spec.bundle and draft.spec.mirror:
-        yield Finding(
-            "has no effect: everything comes from slipway_bundle",
-            remedy="leave one of them out",
-            subject="slipway_mirror",
-            warning=True,
-        )
-
-
 def _profile_groups(draft: Draft) -> t.Iterator[Finding]:
     for index, profile in enumerate(draft.spec.node_profiles):
         for group in profile.groups:
@@ -334,7 +324,6 @@ RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
     (_registries, frozenset({"slipway_containerd"})),
     (_registry_passwords, frozenset({"slipway_containerd", "slipway_secret_registry_passwords"})),
     (_kube_proxy_mode, frozenset({"slipway_kube_proxy"})),
-    (_sources, frozenset({"slipway_bundle", "slipway_mirror"})),
     (_profile_groups, frozenset({"slipway_node_profiles"})),
     (_node_networks, frozenset({"slipway_groups"})),
 )

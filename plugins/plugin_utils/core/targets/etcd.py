@@ -29,8 +29,11 @@ CIPHERS = (
 
 
 def etcd_target(layout: Layout, node: Node) -> HostState:
-    """Files and unit of the member on this host. etcd reads its settings from the environment, so that the one-off
-    ``initial.env`` can stand beside them and is no drift later."""
+    """Files and unit of the member on this host.
+
+    etcd reads its settings from the environment, so that the one-off ``initial.env`` can stand beside them and is no
+    drift later.
+    """
     settings = "".join(f"ETCD_{key}={value}\n" for key, value in _settings(layout, node).items())
     environment = NOTICE + settings
     service = Service(

@@ -23,12 +23,15 @@ TOKEN_PLACEHOLDER = "@@bootstrap-token@@"  # noqa: S105  # the name of a placeho
 
 
 def proxy_target(layout: Layout, node: Node) -> HostState:
-    """haproxy on loopback in front of all API servers, on every host and with one control-plane host already, so that
-    growing changes no node. A dead server's connections are closed as soon as its check fails, for a host that lost
-    its power sends no reset."""
+    """haproxy on loopback in front of all API servers, on every host, with one control-plane host already.
+
+    So growing changes no node's configuration but this one's list. A dead server's connections are closed as soon as
+    its check fails, for a host that lost its power sends no reset.
+    """
     servers = "".join(
         f"  server {member.node_name} {member.address}:{layout.api_port}\n" for member in layout.control_plane
     )
+    check = f"check check-ssl verify required ca-file {paths.CA} inter 1s fastinter 500ms fall 2 rise 1"
     config = f"""{NOTICE}global
   maxconn 8192
   user haproxy
@@ -55,7 +58,7 @@ backend kube-apiservers
   retries 3
   option httpchk GET /readyz
   http-check expect status 200
-  default-server check check-ssl verify required ca-file {paths.CA} inter 1s fastinter 500ms fall 2 rise 1 on-marked-down shutdown-sessions
+  default-server {check} on-marked-down shutdown-sessions
 {servers}"""
     service = Service(
         description="Slipway's loopback proxy to the Kubernetes API servers",

@@ -58,6 +58,7 @@ def pki_want(layout: Layout, node: Node, *, generate: bool) -> PkiWant:
         ),
         copies=tuple(copies),
         generate=generate,
+        renew_fraction=min(layout.renew_before_days / layout.certificate_days, 1.0),
     )
 
 

@@ -90,7 +90,6 @@ def test_defaults_are_the_documented_ones() -> None:
     assert spec.network.node_networks == 256
     assert (spec.proxy.port, spec.apiserver_port, spec.endpoint) == (6444, 6443, None)
     assert spec.pod_security.enforce == "baseline"
-    assert spec.encryption.resources == ("secrets",)
 
 
 def test_given_values_are_typed() -> None:
@@ -106,7 +105,6 @@ def test_given_values_are_typed() -> None:
             },
             slipway_audit={"enabled": "no", "max_backups": None},
             slipway_kubernetes_version="v1.37.2",
-            slipway_mirror="https://mirror.example.org/k8s/",
             slipway_secret_registry_passwords={"docker.io": "s3cret"},
             slipway_containerd={"registries": [{"host": "docker.io", "username": "me"}]},
         ),
@@ -124,7 +122,6 @@ def test_given_values_are_typed() -> None:
     assert (spec.audit.enabled, spec.audit.max_backups) == (False, 10)
     assert spec.kubernetes_version == "1.37.2"
     assert spec.versions == {"kubernetes": "1.37.2", "etcd": "3.7.0"}
-    assert spec.mirror == "https://mirror.example.org/k8s"
     assert spec.registry_passwords == {"docker.io": "s3cret"}
 
 
@@ -339,7 +336,7 @@ def test_secrets_show_up_nowhere() -> None:
 
 def test_the_digest_is_of_what_is_wanted_only() -> None:
     spec = load(cluster(), SETS)
-    assert spec.digest() == load(cluster(slipway_lock_timeout=5, slipway_ignore_preflight="os"), SETS).digest()
+    assert spec.digest() == load(cluster(slipway_ignore_preflight="os"), SETS).digest()
     assert spec.digest() != load(cluster(slipway_dns={"replicas": 3}), SETS).digest()
     assert spec.digest() != load(cluster(1, 2), SETS).digest()
     assert json.loads(json.dumps(spec.to_data()))["nodes"]["cp1"]["addresses"] == ["10.0.0.11"]
@@ -454,8 +451,14 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
     ({"slipway_containerd": {"registries": [{"host": "a", "username": "u"}]}}, "a has a username and no password"),
     ({"slipway_secret_registry_passwords": {"a": "x"}}, "a password for a, which has no username"),
     ({"slipway_containerd": {"registries": [{"host": "a", "password": "x"}]}}, "slipway_secret_*"),
-    ({"slipway_mirror": "https://me:pw@example.org"}, "credentials (not shown)"),
-    ({"slipway_mirror": "ftp://example.org"}, "not an http:// or https:// address"),
+    (
+        {"slipway_containerd": {"registries": [{"host": "a", "mirrors": ["https://me:pw@example.org"]}]}},
+        "credentials (not shown)",
+    ),
+    (
+        {"slipway_containerd": {"registries": [{"host": "a", "mirrors": ["ftp://example.org"]}]}},
+        "not an http:// or https:// address",
+    ),
     ({"slipway_kube_proxy": {"mode": "ipvs"}}, "ipvs is leaving Kubernetes"),
     ({"slipway_kube_proxy": {"mode": "userspace"}}, "nftables or iptables"),
     ({"slipway_kube_proxy": {"clusterCIDR": "x"}}, "set slipway_network.pod_cidr"),
@@ -479,7 +482,6 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
     ({"slipway_host": {"swap": "off"}}, "one of disable, keep"),
     ({"slipway_host": {"swap": False}}, "one of disable, keep"),
     ({"slipway_ignore_preflight": ["memry"]}, "did you mean memory?"),
-    ({"slipway_lock_timeout": -1}, "0 to 86400 seconds"),
     ({"slipway_secret_registry_passwords": "s3cret"}, "the value is not shown"),
     ({"slipway_groups": {"workers": ""}}, "empty, or more"),
 ]
@@ -534,11 +536,6 @@ def test_ingress_needs_a_node() -> None:
     hosts = {**cluster(), "i1": host("i1", ["slipway_ingress"])}
     (text,) = errors(hosts)
     assert "i1: in the group slipway_ingress, but no node" in text
-
-
-def test_a_mirror_beside_a_bundle_is_a_warning() -> None:
-    spec = load(cluster(slipway_bundle="/b", slipway_mirror="https://m.example.org"), SETS)
-    assert any("has no effect" in text for text in warnings(spec))
 
 
 def test_a_rule_is_silent_where_its_variable_is_wrong_already() -> None:

@@ -147,7 +147,6 @@ def test_a_default_parses_and_its_schema_holds_it() -> None:
         {"slipway_network": {"plugn": "none"}},
         {"slipway_network": {"plugin": "calico"}},
         {"slipway_kubelet": {"clusterDomain": "x"}},
-        {"slipway_lock_timeout": "soon"},
         {"slipway_containerd": {"registries": [{}]}},
     ],
 )
