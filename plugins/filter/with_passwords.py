@@ -13,8 +13,8 @@ author:
 version_added: 0.1.0
 short_description: Put passwords to user names
 description:
-  - From user names by host and passwords by host to what M(slipway.cluster.containerd) takes as credentials. A host without
-    a password is left out.
+  - From user names by host and passwords by host to what M(slipway.cluster.containerd) takes as credentials.
+  - A host without a password is left out.
 options:
   _input:
     description: Host to user name.

@@ -11,8 +11,8 @@ author:
 version_added: 0.1.0
 short_description: A random bootstrap token that is the same throughout one run
 description:
-  - Returns a token of the form Kubernetes wants (C([a-z0-9]{6}.[a-z0-9]{16})). It is kept in the directory that Ansible makes
-    for each run and removes at its end, readable by this user only, so it stands in no result and in no fact.
+  - Returns a token of the form Kubernetes wants (C([a-z0-9]{6}.[a-z0-9]{16})). It is kept in the directory that Ansible
+    makes for each run and removes at its end, readable by this user only, so it stands in no result and in no fact.
 options: {}
 """
 
@@ -47,7 +47,7 @@ class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[str]:
         """Make the token when it is asked for first; workers of one run agree through an exclusive link."""
         del terms, variables, kwargs
-        path = os.path.join(str(constants.DEFAULT_LOCAL_TMP), "slipway-bootstrap-token")  # noqa: PTH118
+        path = os.path.join(str(vars(constants)["DEFAULT_LOCAL_TMP"]), "slipway-bootstrap-token")  # noqa: PTH118
         try:
             return [_read(path)]
         except FileNotFoundError:

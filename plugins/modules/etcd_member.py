@@ -10,8 +10,8 @@ module: etcd_member
 short_description: Run an etcd member and let a new cluster form
 version_added: 0.1.0
 description:
-  - Brings files and unit of an etcd member to a declared state. A bare member starts only with O(bootstrap=true), after an
-    intent with the initial members and a unique token was written; when it has formed, a mark takes the intent's place.
+  - Brings files and unit of an etcd member to a declared state. A bare member starts only with O(bootstrap=true), after
+    an intent with the initial members and a unique token was written; when it has formed, a mark takes its place.
   - An interrupted bootstrap is finished by the next run. A member that formed before and lost its data is refused.
 author:
   - Slipway maintainers (@slipway)

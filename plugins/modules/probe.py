@@ -10,8 +10,8 @@ module: probe
 short_description: Look at everything a plan needs to know of a host
 version_added: 0.1.0
 description:
-  - Reads facts, Slipway's files, units, keys (their public side), artefacts and etcd's marks, and on a control-plane host
-    the cluster's nodes. Writes nothing and never returns a secret.
+  - Reads facts, Slipway's files, units, keys (their public side), artefacts and etcd's marks, and on a control-plane
+    host the cluster's nodes. Writes nothing and never returns a secret.
 author:
   - Slipway maintainers (@slipway)
 options: {}
@@ -44,6 +44,7 @@ probe:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine
 from ansible_collections.slipway.cluster.plugins.module_utils.host.probe import probe

@@ -52,8 +52,11 @@ class HostWant:
 
 @dataclasses.dataclass(frozen=True)
 class HostSeen:
-    """What the host is. ``modules`` is None on a kernel that loads none; a setting that does not exist is missing from
-    ``sysctls``; ``swaps`` are the areas in use and ``swap_entries`` what would bring them back at boot."""
+    """What the host is.
+
+    ``modules`` is None on a kernel that loads none; a setting that does not exist is missing from ``sysctls``;
+    ``swaps`` are the areas in use and ``swap_entries`` what would bring them back at boot.
+    """
 
     state: SeenState = SeenState()
     programs: frozenset[str] = frozenset()

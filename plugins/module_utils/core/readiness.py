@@ -12,7 +12,7 @@ from .problems import Problem, SlipwayError
 
 @dataclasses.dataclass(frozen=True)
 class Wait:
-    """One thing to wait for within ``timeout`` seconds: a unit that is active, a URL that answers 200, a path that exists.
+    """One thing to wait for within ``timeout`` seconds: an active unit, a URL that answers 200, or a path that exists.
 
     ``ca``, ``certificate`` and ``key`` are paths on the host, used for https.
     """

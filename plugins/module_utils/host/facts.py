@@ -18,6 +18,7 @@ from .machine import Machine
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+_PROXY_SETTING = re.compile(r'^\s*(?:export\s+)?(\w+_proxy)="?([^"\n]*)', re.IGNORECASE | re.MULTILINE)
 _LISTENING = re.compile(r'users:\(\("(?P<process>[^"]+)",pid=(?P<pid>\d+)')
 
 
@@ -77,13 +78,9 @@ def _resolvers(text: str) -> list[str]:
 
 def proxy_environment(machine: Machine) -> dict[str, str]:
     """HTTP proxy settings of the system's environment, by upper-case name."""
-    found = dict(re.findall(r'^\s*(?:export\s+)?(\w+_proxy)="?([^"\n]*)', _environment(machine), re.I | re.M))
+    found = dict(_PROXY_SETTING.findall(machine.read_text("/etc/environment") or ""))
     own = {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")}
     return {key.upper(): value for key, value in {**found, **own}.items()}
-
-
-def _environment(machine: Machine) -> str:
-    return machine.read_text("/etc/environment") or ""
 
 
 def mount_facts(machine: Machine) -> dict[str, dict[str, t.Any]]:

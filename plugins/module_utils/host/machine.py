@@ -154,7 +154,7 @@ class Machine:
         interval: float = 0.25,
         remedy: str = "",
     ) -> None:
-        """Ask until ``predicate`` returns None; it returns what it saw otherwise. SlipwayError after ``timeout`` seconds."""
+        """Ask until ``predicate`` returns None; what it returns otherwise is told when ``timeout`` seconds are over."""
         end = time.monotonic() + timeout
         while True:
             seen = predicate()

@@ -101,7 +101,7 @@ def etcd_marks(machine: Machine, state: SeenState) -> dict[str, t.Any]:
 
 
 def cluster_facts(machine: Machine) -> dict[str, t.Any]:
-    """Which cluster this host belongs to, its name in it, its authorities' public certificates, and what others left."""
+    """Which cluster this host belongs to, its name there, its authorities' certificates, and what others left."""
     authorities = {name: machine.read_text(path) for name, path in places.AUTHORITIES.items()}
     return {
         "cluster": _json(machine.read_text(places.CLUSTER)),

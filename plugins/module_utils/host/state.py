@@ -35,7 +35,8 @@ START_TIMEOUT_SECONDS = 120.0
 def observe_state(machine: Machine, target: HostState) -> SeenState:
     """What the host holds of everything the target names."""
     secret = {file.path for file in target.files if file.secret}
-    paths = [item.path for item in (*target.directories, *target.files, *target.links, *target.absent)]
+    paths = [item.path for item in (*target.directories, *target.files)]
+    paths += [item.path for item in (*target.links, *target.absent)]
     return SeenState(
         users=frozenset(user.name for user in target.users if user_exists(user.name)),
         paths=observe_paths(machine, paths, secret=secret),
@@ -132,10 +133,8 @@ def _needs_reload(machine: Machine, name: str) -> bool:
 def _create_user(machine: Machine, user: User) -> None:
     if not _group_exists(user.name):
         machine.run(["groupadd", "--system", user.name])
-    machine.run(
-        ["useradd", "--system", "--gid", user.name, "--home-dir", user.home, "--no-create-home"]
-        + ["--shell", "/usr/sbin/nologin", user.name]
-    )
+    options = ["--system", "--gid", user.name, "--home-dir", user.home, "--no-create-home"]
+    machine.run(["useradd", *options, "--shell", "/usr/sbin/nologin", user.name])
 
 
 def user_exists(name: str) -> bool:
