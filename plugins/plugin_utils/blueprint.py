@@ -154,6 +154,8 @@ def _data(
         },
         "joining": list(plan.joining),
         "pending": list(plan.pending),
+        # Without a pod network of Slipway's, nodes stay NotReady until the user's comes; that is no failure.
+        "wait": 180 if layout.network != "none" else 0,
         "hosts": {name: dict(params) for name, params in plan.hosts.items()},
         "groups": {name: _groups(nodes[name], spec, bool(plan.steps[name])) for name in plan.hosts},
         "actions": {
@@ -180,6 +182,7 @@ def _groups(node: Node, spec: ClusterSpec, pending: bool) -> dict[str, t.Any]:
     """The dynamic groups of a host: which plays have something for it."""
     if not pending:
         return {"key": "slipway_settled", "parents": ["all"]}
+    hooks = sorted(f"slipway_hook_{moment}" for moment, files in spec.nodes[node.host].tasks.items() if files)
     roles = [
         role
         for role, has in (
@@ -190,8 +193,8 @@ def _groups(node: Node, spec: ClusterSpec, pending: bool) -> dict[str, t.Any]:
         if has
     ]
     return {
-        "key": "slipway_pending_as_" + "_".join(roles),
-        "parents": ["slipway_pending", *(f"slipway_pending_{role}" for role in roles)],
+        "key": "_".join(["slipway_pending_as", *roles, *hooks]),
+        "parents": ["slipway_pending", *(f"slipway_pending_{role}" for role in roles), *hooks],
     }
 
 
