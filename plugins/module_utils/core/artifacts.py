@@ -166,10 +166,10 @@ class ArtifactsSeen:
 def check_artifacts(want: ArtifactsWant) -> list[Problem]:
     """Everything that is wrong in a target, before any host is touched."""
     problems = [problem for artifact in want.artifacts for problem in _check_artifact(artifact)]
-    counts = collections.Counter((artifact.kind == "image", artifact.name) for artifact in want.artifacts)
+    counts = collections.Counter((artifact.name, artifact.kind == "image") for artifact in want.artifacts)
     problems += [
-        Problem(f"artefact {name}", f"is wanted {count} times on one host", "one version of each")
-        for (_, name), count in counts.items()
+        Problem(f"artefact {key[0]}", f"is wanted {count} times on one host", "one version of each")
+        for key, count in counts.items()
         if count > 1
     ]
     owners = programs_of(want.artifacts)
