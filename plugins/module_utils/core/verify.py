@@ -7,10 +7,24 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
+import re
 import typing as t
 
 from .nodes import NodesSeen, unready
 from .verify_workload import PAYLOAD, parse_time
+
+_LONGEST = 200
+# What fails because something else does, the most basic first.
+_CAUSES = {
+    "kubelets": ("nodes",),
+    "pods start": ("nodes", "controllers"),
+    "pod to pod": ("nodes",),
+    "service": ("nodes", "pod to pod", "kube-proxy"),
+    "DNS inside": ("nodes", "pod to pod", "kube-proxy", "service"),
+    "DNS outside": ("nodes", "pod to pod", "kube-proxy", "service", "DNS inside"),
+    "exec and logs": ("nodes", "kubelets"),
+    "replacement": ("nodes", "controllers", "pod to pod", "kube-proxy", "service"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +53,12 @@ class Answer:
 
     @property
     def trouble(self) -> str:
-        """The first error, or that nothing came back; empty if all went well."""
+        """The first error, shortened, or that nothing came back; empty if all went well."""
         if self.errors:
-            return self.errors[0]
+            text = self.errors[0].replace(PAYLOAD, "...")
+            # What Go's HTTP client says when the five seconds that a pod waits are over.
+            text = re.sub(r"context deadline exceeded \(Client\.Timeout.*", "no answer within 5 s", text)
+            return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
         return "" if self.responses else "an empty answer"
 
 
@@ -165,10 +182,12 @@ def judge_pairs(trouble: t.Mapping[tuple[str, str], str]) -> Check:
 
 
 def _pairs_hint(trouble: t.Mapping[tuple[str, str], str]) -> str:
-    """Name the node that all failing pairs share, if there is one."""
-    bad = [set(pair) for pair, text in trouble.items() if text]
-    common = set.intersection(*bad) if bad else set()
+    """Name the node that all failing pairs share, if there is one, and whether only full packets are lost."""
+    bad = {pair: text for pair, text in trouble.items() if text}
+    common = set.intersection(*map(set, bad)) if bad else set()
     where = f"on {' or '.join(sorted(common))}" if common else "on the nodes named"
+    if bad and all(text.startswith("TCP:") for text in bad.values()):
+        return f"small packets pass and full ones do not: {where} the pod network's MTU is larger than the path's"
     return f"{where} see: systemctl status flanneld, and whether UDP port 8472 is open between the nodes"
 
 
@@ -230,6 +249,19 @@ def judge_policy(answer: Answer) -> Check:
         done="connected to a pod that a NetworkPolicy walls off",
         seen="enforced" if enforced else "not enforced: this pod network ignores NetworkPolicy objects",
     )
+
+
+def with_causes(checks: t.Sequence[Check]) -> list[Check]:
+    """The findings, a failed one that another failed one explains with that as its hint."""
+    failed = {check.aspect for check in checks if not check.ok}
+
+    def told(check: Check) -> Check:
+        cause = next((cause for cause in _CAUSES.get(check.aspect, ()) if cause in failed), "")
+        if check.ok or not cause:
+            return check
+        return dataclasses.replace(check, hint=f"most likely a consequence: mend {cause} first")
+
+    return [told(check) for check in checks]
 
 
 def skipped(aspect: str, reason: str) -> Check:

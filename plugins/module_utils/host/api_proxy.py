@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -17,20 +18,24 @@ from ..core.problems import Problem, SlipwayError
 from .engine import RUN_DIRECTORY
 
 _START_SECONDS = 10.0
+# A caller that was killed leaves its proxy behind; this ends it, and the next caller removes what it left.
+_LIFE_SECONDS = 600
+_PREFIX = "proxy-"
 
 
 @contextlib.contextmanager
 def open_proxy(kubectl: str, kubeconfig: str) -> t.Iterator[ApiProxy]:
     """A proxy with the rights of a kubeconfig, on a socket in a directory that only root can enter."""
     os.makedirs(RUN_DIRECTORY, mode=0o700, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="proxy-", dir=RUN_DIRECTORY) as directory:
+    _remove_leftovers()
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=RUN_DIRECTORY) as directory:
         path = os.path.join(directory, "socket")
         process = subprocess.Popen(
-            [kubectl, f"--kubeconfig={kubeconfig}", "proxy", f"--unix-socket={path}"],
+            ["timeout", str(_LIFE_SECONDS), kubectl, f"--kubeconfig={kubeconfig}", "proxy", f"--unix-socket={path}"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={"HOME": directory},
+            env={"HOME": directory, "PATH": "/usr/bin:/bin"},
         )
         try:
             _await_socket(path, process)
@@ -59,6 +64,12 @@ class ApiProxy:
             return 0, str(error) or type(error).__name__
         finally:
             connection.close()
+
+
+def _remove_leftovers() -> None:
+    for entry in os.scandir(RUN_DIRECTORY):
+        if entry.name.startswith(_PREFIX) and time.time() - entry.stat().st_mtime > _LIFE_SECONDS:
+            shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def _await_socket(path: str, process: subprocess.Popen[bytes]) -> None:

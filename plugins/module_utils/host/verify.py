@@ -70,7 +70,7 @@ def verify_cluster(machine: Machine, want: VerifyWant) -> list[Check]:
             checks.append(Check("workload", ok=False, done="put up pods and Services", seen=str(error)))
         finally:
             last = _timed("removal", lambda: _check_removal(kubectl, namespace))
-        return [*checks, last]
+        return verify.with_causes([*checks, last])
 
 
 class _Run:
@@ -135,7 +135,7 @@ class _Run:
         before = verify_workload.pods_of(self._pods(), BACKEND)
         deleted, killed = before[0], before[-1]
         self._kubectl.run(["delete", "pod", deleted.name, f"--namespace={self._namespace}", "--wait=false"])
-        talk.kill(killed)
+        unkilled = talk.kill(killed)
 
         def lacking() -> t.Optional[str]:
             after = {pod.name: pod for pod in verify_workload.pods_of(self._pods(), BACKEND)}
@@ -143,7 +143,7 @@ class _Run:
             lacks = [f"{pod.name}: {pod.lack}" for pod in after.values() if pod.lack]
             if deleted.name in after or len(after) < len(before):
                 lacks.append(f"no replacement of {deleted.name}")
-            if restarted.restarts <= killed.restarts:
+            if restarted.restarts <= killed.restarts and not unkilled:
                 lacks.append(f"{killed.name} was not restarted")
             return "; ".join(lacks) or None
 
@@ -160,6 +160,10 @@ class _Run:
             for pod in verify_workload.pods_of(self._pods(), BACKEND)
             if pod.name not in {each.name for each in before}
         ]
+        if unkilled:
+            return Check(
+                "replacement", ok=False, done=done, seen=f"{killed.name} could not be killed: {unkilled}", hint=hint
+            )
         reached = talk.reaches([pod.name for pod in new], timeout=self._want.timeout / 4)
         seen = f"{deleted.name} replaced by {', '.join(pod.name for pod in new)}, {killed.name} restarted"
         return Check(
