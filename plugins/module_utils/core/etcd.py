@@ -14,7 +14,7 @@ import typing as t
 
 from .change import Change
 from .problems import Problem, SlipwayError
-from .state import HostState, SeenState, plan_state
+from .state import Absent, HostState, SeenState, plan_state
 
 INITIAL = "/etc/etcd/initial.env"
 FORMED = "/etc/etcd/formed"
@@ -71,7 +71,8 @@ def plan_etcd(want: EtcdWant, seen: EtcdSeen) -> list[Change]:
                     "remove the member from the cluster and add it again, or restore a snapshot",
                 )
             )
-        return steps
+        # A run was killed between the mark and the removal of the intent.
+        return [Change(f"remove {INITIAL}", data=Absent(INITIAL)), *steps] if seen.initial else steps
     if seen.data and not seen.initial:
         raise SlipwayError(
             Problem(

@@ -17,6 +17,8 @@ from .systemd import unit_failure
 
 ETCDCTL = "/opt/slipway/etcd/current/etcdctl"
 PKI = "/etc/kubernetes/pki/etcd"
+# etcd makes the member's directory before it knows whether it may start; a member with data has a log.
+WAL = "/var/lib/etcd/member/wal"
 HEALTH_TIMEOUT_SECONDS = 90.0
 
 
@@ -29,7 +31,7 @@ def observe_marks(machine: Machine, state: SeenState) -> EtcdSeen:
     """The given state together with the member's data and marks."""
     return EtcdSeen(
         state=state,
-        data=os.path.isdir("/var/lib/etcd/member"),
+        data=os.path.isdir(WAL),
         formed=machine.exists(FORMED),
         initial=machine.read_text(INITIAL) or "",
     )

@@ -16,7 +16,7 @@ from ..core.pki import PkiSeen
 from ..core.state import SeenPath, SeenState
 from . import facts
 from .artifacts import observe_artifacts
-from .etcd import observe_marks
+from .etcd import WAL, observe_marks
 from .machine import Machine
 from .pki import observe_pki_paths
 from .preparation import observe_kernel
@@ -56,7 +56,7 @@ def probe(machine: Machine) -> dict[str, t.Any]:
         "pki": keys.to_data(),
         "artifacts": {name: {"current": component.current or None} for name, component in artifacts.components.items()},
         "artifact_state": artifacts.to_data(),
-        "etcd_data": os.path.isdir("/var/lib/etcd/member"),
+        "etcd_data": os.path.isdir(WAL),
         "state": state.to_data(),
         "kernel_state": kernel_state(machine, state),
         "etcd": etcd_marks(machine, state),

@@ -136,8 +136,9 @@ def resolve(spec: ClusterSpec, probes: t.Mapping[str, Probe], cluster_id: str) -
 
 
 def _etcd_args(spec: ClusterSpec) -> dict[str, t.Any]:
+    """etcd's flags; None takes away a default of Slipway's."""
     own = {"heartbeat-interval": spec.etcd.heartbeat_ms, "election-timeout": spec.etcd.election_timeout_ms}
-    user = {key: ",".join(values) for key, values in spec.etcd_args.items()}
+    user = {key: ",".join(values) if values else None for key, values in spec.etcd_args.items()}
     return {**own, **user}
 
 

@@ -68,6 +68,8 @@ def _settings(layout: Layout, node: Node) -> dict[str, str]:
         "ADVERTISE_CLIENT_URLS": client_url(node.member),
         "LISTEN_PEER_URLS": f"https://{node.address}:{PEER_PORT}",
         "LISTEN_METRICS_URLS": f"http://127.0.0.1:{METRICS_PORT}",
+        # initial.env says "new" while the cluster is; without it etcd would answer lost data with an empty cluster.
+        "INITIAL_CLUSTER_STATE": "existing",
         "CLIENT_CERT_AUTH": "true",
         "TRUSTED_CA_FILE": f"{paths.ETCD_PKI}/ca.crt",
         "CERT_FILE": f"{paths.ETCD_PKI}/server.crt",
@@ -81,8 +83,8 @@ def _settings(layout: Layout, node: Node) -> dict[str, str]:
         "QUOTA_BACKEND_BYTES": str(layout.etcd_quota_bytes),
         "LOG_LEVEL": "info",
     }
-    user = {key.removeprefix("--").replace("-", "_").upper(): str(value) for key, value in layout.args["etcd"].items()}
-    return {**own, **user}
+    user = {key.removeprefix("--").replace("-", "_").upper(): value for key, value in layout.args["etcd"].items()}
+    return {key: str(value) for key, value in {**own, **user}.items() if value is not None}
 
 
 def client_url(member: Member) -> str:
