@@ -19,7 +19,9 @@ from .change import Change
 from .problems import Problem, SlipwayError
 
 DIGEST_VARIABLE = "SLIPWAY_DIGEST"
+UNIT_DIRECTORY = "/etc/systemd/system"
 _PLACEHOLDER = re.compile(r"@@([a-z0-9_.-]+)@@")
+_MODE = re.compile(r"[0-7]{4}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,14 +116,43 @@ class HostState:
         if unknown:
             raise SlipwayError(Problem("target", "unknown part " + ", ".join(unknown), "one of " + ", ".join(kinds)))
         try:
-            return cls(**{key: tuple(kinds[key](**item) for item in data.get(key) or ()) for key in kinds})
+            state = cls(**{key: tuple(kinds[key](**item) for item in data.get(key) or ()) for key in kinds})
         except TypeError as error:
             raise SlipwayError(Problem("target", str(error), "the fields of core/state.py")) from error
+        problems = _contradictions(state)
+        if problems:
+            raise SlipwayError(problems)
+        return state
 
     def __add__(self, other: HostState) -> HostState:
         """Both targets as one, this one's parts first; what stands in both, stands once."""
         names = [field.name for field in dataclasses.fields(self)]
         return HostState(**{name: tuple(dict.fromkeys(getattr(self, name) + getattr(other, name))) for name in names})
+
+
+def _contradictions(state: HostState) -> list[Problem]:
+    """What cannot be meant: paths that are relative or stand twice, modes that are no octal text, unknown encodings."""
+    parts: tuple[t.Any, ...] = (*state.directories, *state.files, *state.links, *state.absent)
+    paths = [str(part.path) for part in parts]
+    problems = [Problem(path, "is relative", "an absolute path") for path in paths if not path.startswith("/")]
+    problems += [
+        Problem(path, "stands in the target more than once", "each path once")
+        for path in dict.fromkeys(paths)
+        if paths.count(path) > 1
+    ]
+    moded: tuple[t.Any, ...] = (*state.directories, *state.files)
+    problems += [
+        Problem(str(part.path), f"mode {part.mode!r}", "four octal digits as a text, such as '0640'")
+        for part in moded
+        if not (isinstance(part.mode, str) and _MODE.fullmatch(part.mode))
+    ]
+    file: t.Any  # what came as JSON may be of any type
+    for file in state.files:
+        if file.encoding not in ("utf-8", "base64"):
+            problems.append(Problem(file.path, f"encoding {file.encoding!r}", "utf-8 or base64"))
+        if not isinstance(file.content, str):
+            problems.append(Problem(file.path, f"content is a {type(file.content).__name__}", "a text"))
+    return problems
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,25 +234,39 @@ def open_placeholders(file: File) -> list[str]:
 
 
 def plan_state(target: HostState, seen: SeenState) -> list[Change]:
-    """The steps from ``seen`` to ``target``, in the order in which they can be carried out."""
+    """The steps from ``seen`` to ``target``, in the order in which they can be carried out.
+
+    SlipwayError names every path that holds something which is not replaced.
+    """
+    problems = [problem for want in target.directories for problem in _in_the_way(want, seen, ("directory",))]
+    problems += [problem for want in target.files for problem in _in_the_way(want, seen, ("file", "link", "other"))]
+    problems += [problem for want in target.links for problem in _in_the_way(want, seen, ("link",))]
+    if problems:
+        raise SlipwayError(problems)
     changes: list[Change] = []
     changes += [Change(f"create user {user.name}", data=user) for user in target.users if user.name not in seen.users]
-    changes += [change for directory in target.directories for change in _plan_directory(directory, seen)]
+    changes += [change for each in target.directories for change in _plan_directory(each, seen.paths.get(each.path))]
     changes += [change for file in target.files for change in _plan_file(file, seen.paths.get(file.path))]
     changes += [change for link in target.links for change in _plan_link(link, seen.paths.get(link.path))]
     changes += [Change(f"remove {absent.path}", data=absent) for absent in target.absent if absent.path in seen.paths]
-    changes += [change for unit in target.units for change in _plan_unit(unit, seen.units.get(unit.name, SeenUnit()))]
+    written = {change.data.path for change in changes if isinstance(change.data, File)}
+    for unit in target.units:
+        found = seen.units.get(unit.name, SeenUnit())
+        stale = found.needs_reload or f"{UNIT_DIRECTORY}/{unit.name}" in written
+        changes += _plan_unit(unit, found, stale=stale)
     return changes
 
 
-def _plan_directory(want: Directory, state: SeenState) -> list[Change]:
-    seen = state.paths.get(want.path)
+def _in_the_way(want: t.Union[Directory, File, Link], seen: SeenState, kinds: t.Container[str]) -> t.Iterator[Problem]:
+    found = seen.paths.get(want.path)
+    if found is not None and found.kind not in kinds:
+        expected = f"a {type(want).__name__.lower()}"
+        yield Problem(want.path, f"is a {found.kind}", expected, "move it away; Slipway does not replace it")
+
+
+def _plan_directory(want: Directory, seen: t.Optional[SeenPath]) -> list[Change]:
     if seen is None:
         return [Change(f"create directory {want.path}", data=want)]
-    if seen.kind != "directory":
-        raise SlipwayError(
-            Problem(want.path, f"is a {seen.kind}", "a directory", "move it away; Slipway does not replace it")
-        )
     return _plan_attributes(want, seen)
 
 
@@ -234,12 +279,9 @@ def _plan_attributes(want: t.Union[Directory, File], seen: SeenPath) -> list[Cha
 
 
 def _plan_file(want: File, seen: t.Optional[SeenPath]) -> list[Change]:
-    if seen is not None and seen.kind == "directory":
-        raise SlipwayError(Problem(want.path, "is a directory", "a file", "move it away; Slipway does not replace it"))
     if seen is not None and seen.kind == "file":
-        if want.create_only or open_placeholders(want):
-            return _plan_attributes(want, seen)
-        if seen.sha256 == hashlib.sha256(content_bytes(want)).hexdigest():
+        unknown = bool(open_placeholders(want)) and not want.secret
+        if want.create_only or unknown or seen.sha256 == hashlib.sha256(content_bytes(want)).hexdigest():
             return _plan_attributes(want, seen)
     hidden = want.secret or want.encoding == "base64"
     before = "" if hidden or seen is None else seen.text
@@ -248,25 +290,24 @@ def _plan_file(want: File, seen: t.Optional[SeenPath]) -> list[Change]:
 
 
 def _plan_link(want: Link, seen: t.Optional[SeenPath]) -> list[Change]:
-    if seen is not None and seen.kind == "link" and seen.target == want.target:
+    if seen is not None and seen.target == want.target:
         return []
-    if seen is not None and seen.kind != "link":
-        raise SlipwayError(Problem(want.path, f"is a {seen.kind}", f"a link to {want.target}", "move it away"))
     before = f"{seen.target}\n" if seen else ""
     return [Change(f"link {want.path}", before=before, after=f"{want.target}\n", data=want)]
 
 
-def _plan_unit(want: Unit, seen: SeenUnit) -> list[Change]:
+def _plan_unit(want: Unit, seen: SeenUnit, *, stale: bool) -> list[Change]:
     changes = []
     if want.enabled and not seen.enabled:
         changes.append(Change(f"enable {want.name}", data=("enable", want)))
     if not want.enabled and seen.enabled:
         changes.append(Change(f"disable {want.name}", data=("disable", want)))
-    changes += _plan_activity(want, seen)
+    changes += _plan_activity(want, seen, stale=stale)
     return changes
 
 
-def _plan_activity(want: Unit, seen: SeenUnit) -> list[Change]:
+def _plan_activity(want: Unit, seen: SeenUnit, *, stale: bool) -> list[Change]:
+    """``stale``: the unit's file is not the one systemd has loaded, which decides where no digest can be read."""
     up = seen.active in ("active", "activating", "reloading")
     if not want.running:
         return [Change(f"stop {want.name}", data=("stop", want))] if up else []
@@ -281,4 +322,6 @@ def _plan_activity(want: Unit, seen: SeenUnit) -> list[Change]:
                 data=("restart", want),
             )
         ]
+    if not want.digest and stale:
+        return [Change(f"restart {want.name}", data=("restart", want))]
     return []

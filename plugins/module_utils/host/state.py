@@ -29,14 +29,17 @@ from ..core.state import (
 from .machine import Machine
 from .systemd import show_units, unit_failure
 
-START_TIMEOUT_SECONDS = 120.0
+# An API server may take 75 s to stop and 120 s to start.
+START_TIMEOUT_SECONDS = 200.0
 
 
 def observe_state(machine: Machine, target: HostState) -> SeenState:
     """What the host holds of everything the target names."""
     secret = {file.path for file in target.files if file.secret}
-    paths = [item.path for item in (*target.directories, *target.files)]
-    paths += [item.path for item in (*target.links, *target.absent)]
+    paths = [directory.path for directory in target.directories]
+    paths += [file.path for file in target.files]
+    paths += [link.path for link in target.links]
+    paths += [absent.path for absent in target.absent]
     return SeenState(
         users=frozenset(user.name for user in target.users if user_exists(user.name)),
         paths=observe_paths(machine, paths, secret=secret),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ansible_collections.slipway.cluster.plugins.module_utils.core.state import File, HostState, Unit
+from ansible_collections.slipway.cluster.plugins.module_utils.core.state import File, HostState, Unit, digest_of
 
 from ..layout import Node
 from . import paths
@@ -32,7 +32,9 @@ Type=oneshot
 ExecStart=/usr/bin/python3 {PROGRAM} run
 TimeoutStartSec=120
 """
-    timer = f"""{NOTICE}[Unit]
+    # A timer has no process that could show its input; with this line it changes when its service does.
+    timer = f"""{NOTICE}# {digest_of(service)}
+[Unit]
 Description=Slipway's keeper, twice a minute
 
 [Timer]
