@@ -27,6 +27,10 @@ class Wait:
     timeout: float = 60.0
 
 
+def _is_duration(value: t.Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
 def parse_waits(items: t.Iterable[t.Mapping[str, t.Any]]) -> tuple[Wait, ...]:
     """The module parameter as typed data; SlipwayError names everything that is off."""
     waits, problems = [], []
@@ -38,6 +42,8 @@ def parse_waits(items: t.Iterable[t.Mapping[str, t.Any]]) -> tuple[Wait, ...]:
             continue
         if [bool(wait.unit), bool(wait.url), bool(wait.path)].count(True) != 1:
             problems.append(Problem(f"wait {wait.what}", "names none or several", "one of unit, url and path"))
+        if not _is_duration(wait.timeout):
+            problems.append(Problem(f"wait {wait.what}", f"timeout {wait.timeout!r}", "a number of seconds"))
         waits.append(wait)
     if problems:
         raise SlipwayError(problems)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -27,7 +28,7 @@ FAULT_PATH = RUN_DIRECTORY + "/fault"
 LOCK_TIMEOUT_SECONDS = 120.0
 
 
-def run_module(
+def run_module(  # noqa: PLR0913  # the verbs of a module, by keyword only
     *,
     argument_spec: dict[str, t.Any],
     parse: t.Callable[[dict[str, t.Any]], Want],
@@ -47,6 +48,7 @@ def run_module(
     """
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **module_options)
     machine = Machine()
+    os.umask(0o022)  # who may pass a directory that is made on the way is not up to the login's umask
     name = str(module._name).rsplit(".", 1)[-1]  # noqa: SLF001  # AnsibleModule has no public name
     try:
         want = parse(module.params)
@@ -74,7 +76,8 @@ def run_module(
 
 
 def _remedy(error: OSError) -> str:
-    return "free space on this file system and run again" if error.errno == 28 else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "free space on this file system and run again" if full else ""
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import functools
+import http.client
 import ssl
 import typing as t
 import urllib.error
@@ -17,7 +19,7 @@ from .systemd import show_units, unit_failure
 def settle(machine: Machine, waits: t.Sequence[Wait]) -> None:
     """Wait for each in turn; SlipwayError says what was last seen."""
     for wait in waits:
-        machine.wait(wait.what, lambda wait=wait: _seen(machine, wait), timeout=wait.timeout, interval=0.2)
+        machine.wait(wait.what, functools.partial(_seen, machine, wait), timeout=wait.timeout, interval=0.2)
 
 
 def _seen(machine: Machine, wait: Wait) -> t.Optional[str]:
@@ -44,5 +46,5 @@ def get(wait: Wait) -> t.Optional[str]:
             return None if response.status == 200 else f"status {response.status}"
     except urllib.error.HTTPError as error:
         return f"status {error.code}: {error.read(400).decode('utf-8', 'replace')}"
-    except (OSError, ValueError) as error:
-        return str(error)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
