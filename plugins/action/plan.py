@@ -51,11 +51,18 @@ def _inputs(variables: t.Mapping[str, t.Any]) -> Inputs:
         if "probe" in seen:
             probes[name], clocks[name] = plain(seen["probe"]), plain(seen["clock"])
     silent = {
-        name: plain((hostvars[name].get("slipway_probe") or {}).get("msg", "")) or "could not be reached"
+        name: reason(plain(hostvars[name].get("slipway_probe") or {}))
         for name in plain(variables["ansible_play_hosts_all"])
         if name not in probes
     }
     return Inputs(hosts, probes, clocks, silent)
+
+
+def reason(result: t.Mapping[str, t.Any]) -> str:
+    """Why a host has not answered: a module that did not run says more on its streams than Ansible in ``msg``."""
+    said = [str(result.get(key) or "").strip() for key in ("msg", "module_stderr", "module_stdout")]
+    told = [text for text in said if text]
+    return "; ".join(told) or "could not be reached"
 
 
 def _spec_variables(own: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

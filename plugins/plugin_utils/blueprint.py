@@ -1,11 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads what a plan needs on the controller (version sets, the lock, the keeper) and turns the plan into data for plays."""
+"""Reads what a plan needs on the controller (version sets, lock, keeper) and turns the plan into data for plays."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import json
 import typing as t
 import uuid
@@ -29,9 +30,14 @@ SETS = COLLECTION / "artifacts" / "sets"
 LOCKS = COLLECTION / "artifacts" / "upstream"
 
 
+_SETTLED: dict[str, t.Any] = {"key": "slipway_settled", "parents": ["all"]}
+# Images without which there is no cluster; agnhost is only for verify.
+_IMAGES = ("coredns", "pause")
+
+
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What the plan action hands over: the inventory's view of each host, the probes' answers, why others are silent."""
+    """What the plan action hands over: the inventory's word on each host, the probes' answers, why some are silent."""
 
     hosts: t.Mapping[str, HostInput]
     probes: t.Mapping[str, t.Mapping[str, t.Any]]
@@ -49,7 +55,7 @@ def version_sets(directory: Path = SETS) -> dict[str, dict[str, str]]:
 
 
 def read_lock(spec: ClusterSpec) -> tuple[Lock, str]:
-    """The bundle or lock the spec names, or the one shipped for its version; and the bundle's directory, if it is one."""
+    """The bundle or lock the spec names, or the one shipped for its version; and the directory, if it is a bundle."""
     place = Path(spec.bundle).expanduser() if spec.bundle else LOCKS / f"{spec.versions['kubernetes']}.json"
     path = place / "bundle.json" if place.is_dir() else place
     try:
@@ -60,7 +66,7 @@ def read_lock(spec: ClusterSpec) -> tuple[Lock, str]:
                 "slipway_bundle" if spec.bundle else "slipway_kubernetes_version",
                 f"{path}: {error.strerror}",
                 "a bundle's directory, or a lock of upstream's downloads",
-                f"run: slipway bundle build --kubernetes {minor_of(spec.versions['kubernetes'])}, or: slipway bundle lock",
+                f"run: slipway bundle build --kubernetes {minor_of(spec.kubernetes_version)}, or: slipway bundle lock",
             )
         ) from error
     lock = parse_lock_text(text, str(path))
@@ -79,29 +85,48 @@ def _check_versions(spec: ClusterSpec, lock: Lock, path: Path) -> None:
                 "build or lock that version, or ask for the one that is there",
             )
         )
+    missing = set(_IMAGES) - {entry.name for entry in lock.artifacts if entry.kind == "image"}
+    if missing:
+        raise SlipwayError(
+            Problem(str(path), f"has no image {', '.join(sorted(missing))}", "all images of the set", "build it again")
+        )
 
 
 def make(inputs: Inputs) -> dict[str, t.Any]:
     """Everything the plays need, as data; SlipwayError with all problems of spec, preflight and plan."""
     spec = load(inputs.hosts, version_sets())
-    lock, bundle = read_lock(spec)
-    probes = {name: Probe.from_data(data, name) for name, data in inputs.probes.items()}
-    spec = with_probes(spec, probes)
-    warnings = _preflight(spec, probes, inputs, lock)
-    cluster_id = _cluster_id(probes)
-    layout, nodes = resolve(dataclasses.replace(spec, versions={**spec.versions, **lock.versions}), probes, cluster_id)
-    seen = {name: planner.observation(inputs.probes[name]) for name in probes}
-    marks = {name: planner.marks(layout, nodes[name], seen[name]) for name in probes}
-    verdict = evidence.judge(spec, probes, marks)
-    problems = [*verdict.problems, *_unsupported(spec)]
-    if problems:
-        raise SlipwayError(problems)
+    problems: list[Problem] = []
+    lock, bundle = _attempt(functools.partial(read_lock, spec), problems) or (None, "")
+    answers = {
+        name: _attempt(functools.partial(Probe.from_data, data, name), problems) for name, data in inputs.probes.items()
+    }
+    probes = {
+        name: probe for name, probe in answers.items() if probe and name in spec.nodes and not spec.nodes[name].absent
+    }
+    spec = with_probes(spec, probes, problems)
+    warnings = _preflight(spec, probes, inputs, lock, problems)
+    versions = {**spec.versions, **(lock.versions if lock else {})}
+    layout, nodes = resolve(dataclasses.replace(spec, versions=versions), probes, _cluster_id(probes))
+    seen = {name: planner.observation(inputs.probes[name]) for name in probes if name in nodes}
+    marks = {name: planner.marks(layout, nodes[name], seen[name]) for name in seen}
+    verdict = evidence.judge(spec, {name: probes[name] for name in seen}, marks)
+    problems += [*verdict.problems, *_unsupported(spec)]
+    if problems or lock is None:
+        raise SlipwayError([*problems, *warnings])
     zipapp = base64.b64encode(build_keeper()).decode()
-    plan = planner.build(spec, layout, nodes, seen, lock, verdict, zipapp)
+    plan = planner.build(planner.Context(spec, layout, nodes, seen, lock, verdict, zipapp))
     return _data(spec, layout, nodes, plan, lock, bundle) | {
         "warnings": [problem.as_dict() for problem in (*spec.warnings, *warnings)],
         "explain": {name: [list(map(str, row)) for row in explain(spec, name)] for name in spec.nodes},
     }
+
+
+def _attempt[T](work: t.Callable[[], T], problems: list[Problem]) -> T | None:
+    try:
+        return work()
+    except SlipwayError as error:
+        problems.extend(error.problems)
+        return None
 
 
 def _unsupported(spec: ClusterSpec) -> list[Problem]:
@@ -116,16 +141,18 @@ def _unsupported(spec: ClusterSpec) -> list[Problem]:
     return []
 
 
-def _preflight(spec: ClusterSpec, probes: t.Mapping[str, Probe], inputs: Inputs, lock: Lock) -> list[Problem]:
+def _preflight(
+    spec: ClusterSpec, probes: t.Mapping[str, Probe], inputs: Inputs, lock: Lock | None, problems: list[Problem]
+) -> list[Problem]:
+    """What stands in the way goes to ``problems``; returned is what does not."""
     clocks = {name: preflight.Clock(clock["before"], clock["after"]) for name, clock in inputs.clocks.items()}
-    architectures = {artifact.architecture for artifact in lock.artifacts}
+    architectures = {artifact.architecture for artifact in lock.artifacts} if lock else preflight.ARCHITECTURES
     found = preflight.check(spec, probes, silent=inputs.silent, clocks=clocks, architectures=architectures)
     silent = {node.name for node in spec.present if node.name not in probes}
     # A host that is down does not stop the others; whether they can go on without it is the evidence's question.
     errors = [problem for problem in found if not problem.warning and not _only_silent(problem, silent)]
-    if errors:
-        raise SlipwayError(found)
-    return found
+    problems += errors
+    return [problem for problem in found if problem not in errors]
 
 
 def _only_silent(problem: Problem, silent: t.AbstractSet[str]) -> bool:
@@ -157,7 +184,10 @@ def _data(
         # Without a pod network of Slipway's, nodes stay NotReady until the user's comes; that is no failure.
         "wait": 180 if layout.network != "none" else 0,
         "hosts": {name: dict(params) for name, params in plan.hosts.items()},
-        "groups": {name: _groups(nodes[name], spec, bool(plan.steps[name])) for name in plan.hosts},
+        "groups": {
+            name: _groups(nodes[name], spec, bool(plan.steps[name])) if name in plan.hosts else _SETTLED
+            for name in spec.nodes
+        },
         "actions": {
             name: [{"phase": step.phase, "module": step.module, "action": step.change.text()} for step in steps]
             for name, steps in plan.steps.items()
@@ -181,7 +211,7 @@ def _data(
 def _groups(node: Node, spec: ClusterSpec, pending: bool) -> dict[str, t.Any]:
     """The dynamic groups of a host: which plays have something for it."""
     if not pending:
-        return {"key": "slipway_settled", "parents": ["all"]}
+        return _SETTLED
     hooks = sorted(f"slipway_hook_{moment}" for moment, files in spec.nodes[node.host].tasks.items() if files)
     roles = [
         role
@@ -224,7 +254,7 @@ def _verify(spec: ClusterSpec, layout: Layout, nodes: t.Mapping[str, Node], lock
         "nodes": {node.node_name: f"v{layout.versions['kubernetes']}" for node in kubelets},
         "kubeconfig": paths.ADMIN_CONF,
         "domain": layout.domain,
-        "etcd_endpoints": [f"https://{node.address}:2379" for _name, node in sorted(nodes.items()) if node.etcd],
+        "etcd_endpoints": [client_url(node.member) for _name, node in sorted(nodes.items()) if node.etcd],
     }
 
 

@@ -17,7 +17,7 @@ from .spec import ClusterSpec
 class Marks:
     """What a host's probe tells of its past.
 
-    ``traces`` are the shared keys of which there is anything; then etcd's two marks, and whether its API server answers.
+    ``traces`` are the shared keys of which there is anything; then etcd's two marks, and whether its API answers.
     """
 
     traces: frozenset[str] = frozenset()
@@ -47,15 +47,20 @@ def judge(spec: ClusterSpec, probes: t.Mapping[str, Probe], marks: t.Mapping[str
     answered = [name for name in control_plane if name in probes]
     holders = [name for name in answered if marks[name].traces]
     formed = [name for name in voters if name in probes and marks[name].etcd_formed]
-    problems = _foreign(spec, probes, holders)
+    silent = [name for name in control_plane if name not in probes]
+    problems = _foreign(spec, probes, holders, known=not silent and not formed)
     if holders or formed:
-        leader = min(holders or answered or voters, key=lambda name: (not marks[name].api_answers, name))
+        leader = min(holders or answered or voters, key=lambda name: (not _answers(marks, name), name))
         generator = None if formed else _unfinished(holders, problems)
     else:
         leader = generator = min(answered, default=min(voters, default=""))
         problems += _not_provably_new(voters, probes)
     bootstrap = not formed and all(name in probes for name in voters)
     return Evidence(leader, generator, bootstrap, tuple(problems))
+
+
+def _answers(marks: t.Mapping[str, Marks], name: str) -> bool:
+    return name in marks and marks[name].api_answers
 
 
 def _unfinished(holders: list[str], problems: list[Problem]) -> str | None:
@@ -86,13 +91,19 @@ def _not_provably_new(voters: t.Sequence[str], probes: t.Mapping[str, Probe]) ->
     ]
 
 
-def _foreign(spec: ClusterSpec, probes: t.Mapping[str, Probe], holders: t.Sequence[str]) -> list[Problem]:
-    """Authorities that are not this cluster's: without Slipway's mark beside them, or not the same everywhere."""
-    problems = []
+def _foreign(
+    spec: ClusterSpec, probes: t.Mapping[str, Probe], holders: t.Sequence[str], *, known: bool
+) -> list[Problem]:
+    """Authorities that are not this cluster's: without Slipway's mark beside them, or not the same everywhere.
+
+    ``known``: the whole control plane has answered and never formed, so that where it has no authority there is none.
+    """
     own = {name: fingerprint for name in holders if (fingerprint := probes[name].authorities.get("kubernetes"))}
-    for name in sorted(own):
-        if probes[name].cluster is None:
-            problems.append(_foreign_problem(name, own[name], "no authority, or one that Slipway made"))
+    problems = [
+        _foreign_problem(name, own[name], "no authority, or one that Slipway made")
+        for name in sorted(own)
+        if probes[name].cluster is None
+    ]
     if len(set(own.values())) > 1:
         found = ", ".join(f"{name} has {own[name][:16]}…" for name in sorted(own))
         problems.append(
@@ -103,12 +114,12 @@ def _foreign(spec: ClusterSpec, probes: t.Mapping[str, Probe], holders: t.Sequen
                 "find out which cluster each belongs to and reset the one that is wrong",
             )
         )
-    elif own or not holders:
+    elif own or known:
         expected = next(iter(own.values()), None)
         for name, probe in sorted(probes.items()):
             carried = probe.authorities.get("kubernetes")
             if name in spec.nodes and name not in own and carried and carried != expected:
-                wanted = f"{expected[:16]}…" if expected else "none, for the control plane is bare"
+                wanted = f"{expected[:16]}…" if expected else "none, for the control plane has made none yet"
                 problems.append(_foreign_problem(name, carried, wanted))
     return problems
 

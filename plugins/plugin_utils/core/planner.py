@@ -146,8 +146,8 @@ def marks(layout: Layout, node_: Node, seen: Observation) -> evidence.Marks:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Context:
-    """Everything the parts of one plan look at."""
+class Context:
+    """Everything the parts of one plan look at: ``seen`` has the hosts that are planned, ``zipapp`` is the keeper."""
 
     spec: ClusterSpec
     layout: Layout
@@ -165,42 +165,45 @@ class _Context:
         return {"kubernetes-ca": certificate} if certificate else {}
 
 
-def build(
-    spec: ClusterSpec,
-    layout: Layout,
-    nodes: t.Mapping[str, Node],
-    seen: t.Mapping[str, Observation],
-    lock: Lock,
-    verdict: evidence.Evidence,
-    zipapp: str,
-) -> Blueprint:
-    """The blueprint for the hosts in ``seen``; SlipwayError with the problems of all of them."""
-    context = _Context(spec, layout, nodes, seen, lock, verdict, zipapp)
-    hosts: dict[str, dict[str, t.Any]] = {}
-    steps: dict[str, tuple[Step, ...]] = {}
-    problems: list[Problem] = []
-    wanted = {name: artifacts_want(context, nodes[name]) for name in seen}
+def build(context: Context) -> Blueprint:
+    """The blueprint for the hosts that were seen; SlipwayError with the problems of all of them."""
+    seen, nodes = context.seen, context.nodes
+    wanted, problems = _each(sorted(seen), lambda name: artifacts_want(context, nodes[name]))
     seed, seeded = _choose_seed(context, wanted)
-    for name in sorted(seen):
-        want = dataclasses.replace(wanted[name], seeded=name == seed)
-        try:
-            hosts[name], steps[name] = _plan_host(context, nodes[name], seen[name], want)
-        except SlipwayError as error:
-            problems += [dataclasses.replace(problem, where=f"{name}: {problem.where}") for problem in error.problems]
-    if problems:
-        raise SlipwayError(problems)
+
+    def planned(name: str) -> tuple[dict[str, t.Any], tuple[Step, ...]]:
+        own = dataclasses.replace(wanted[name], seeded=name == seed)
+        return _plan_host(context, nodes[name], seen[name], own)
+
+    plans, more = _each(sorted(wanted), planned)
+    if problems or more:
+        raise SlipwayError([*problems, *more])
+    hosts = {name: params for name, (params, _steps) in plans.items()}
+    steps = {name: own for name, (_params, own) in plans.items()}
     joining = tuple(name for name in sorted(seen) if not seen[name].joined and _runs_kubelet(context, name))
     node_params = _node_params(context)
     _add_once(context, steps, seed, seeded, joining, node_params)
-    return Blueprint(verdict.leader, seed, hosts, steps, seeded, joining, node_params)
+    return Blueprint(context.verdict.leader, seed, hosts, steps, seeded, joining, node_params)
 
 
-def _runs_kubelet(context: _Context, name: str) -> bool:
+def _each[T](hosts: t.Iterable[str], work: t.Callable[[str], T]) -> tuple[dict[str, T], list[Problem]]:
+    """What ``work`` gives for each host, and the problems of those it fails for, each with its host's name."""
+    results: dict[str, T] = {}
+    problems: list[Problem] = []
+    for name in hosts:
+        try:
+            results[name] = work(name)
+        except SlipwayError as error:
+            problems += [dataclasses.replace(problem, where=f"{name}: {problem.where}") for problem in error.problems]
+    return results, problems
+
+
+def _runs_kubelet(context: Context, name: str) -> bool:
     return context.spec.nodes[name].is_node
 
 
 def _plan_host(
-    context: _Context, own: Node, seen: Observation, artifacts: ArtifactsWant
+    context: Context, own: Node, seen: Observation, artifacts: ArtifactsWant
 ) -> tuple[dict[str, t.Any], tuple[Step, ...]]:
     """Parameters and steps of one host, phase by phase in the order of the playbook."""
     params: dict[str, t.Any] = {}
@@ -241,14 +244,14 @@ def _plan_host(
     return params, tuple(steps)
 
 
-def keeper_target(context: _Context, own: Node) -> HostState:
+def keeper_target(context: Context, own: Node) -> HostState:
     """The keeper with the certificates of this host and the names of all nodes."""
     want = pki.pki_want(context.layout, own, generate=False)
     kubelets = [other for name, other in sorted(context.nodes.items()) if _runs_kubelet(context, name)]
     return keeper.keeper_target(zipapp=context.zipapp, nodes=kubelets, certificates=want.to_data())
 
 
-def artifacts_want(context: _Context, own: Node) -> ArtifactsWant:
+def artifacts_want(context: Context, own: Node) -> ArtifactsWant:
     """What the host must have by role; SlipwayError if the lock has nothing for its architecture."""
     names: list[str] = []
     if own.etcd:
@@ -264,7 +267,7 @@ def artifacts_want(context: _Context, own: Node) -> ArtifactsWant:
     if missing:
         raise SlipwayError(
             Problem(
-                own.host,
+                "artefacts",
                 f"the bundle has no {', '.join(missing)} for {own.architecture}",
                 "every component of the version set",
                 "build or lock it for this architecture",
@@ -281,7 +284,7 @@ def artifacts_want(context: _Context, own: Node) -> ArtifactsWant:
     return ArtifactsWant(artifacts, {path: name for path, name in COMMANDS.items() if name in programs})
 
 
-def containerd_want(context: _Context, own: Node) -> ContainerdWant:
+def containerd_want(context: Context, own: Node) -> ContainerdWant:
     """The runtime of this host."""
     settings = context.spec.containerd
     entries = {entry.name: entry for entry in context.lock.artifacts if entry.architecture == own.architecture}
@@ -306,7 +309,7 @@ def containerd_want(context: _Context, own: Node) -> ContainerdWant:
     )
 
 
-def etcd_want(context: _Context, own: Node) -> EtcdWant:
+def etcd_want(context: Context, own: Node) -> EtcdWant:
     """This host's member; its token is the cluster's id."""
     return EtcdWant(
         state=etcd.etcd_target(context.layout, own),
@@ -327,9 +330,11 @@ def _etcd_params(want: EtcdWant) -> dict[str, t.Any]:
     }
 
 
-def _choose_seed(context: _Context, wanted: t.Mapping[str, ArtifactsWant]) -> tuple[str, tuple[Artifact, ...]]:
-    """The host that gets the bundle's bytes from the controller, and which: what any host lacks. The one that lacks
-    least is given least."""
+def _choose_seed(context: Context, wanted: t.Mapping[str, ArtifactsWant]) -> tuple[str, tuple[Artifact, ...]]:
+    """The host that gets the bundle's bytes from the controller, and which: what any host lacks.
+
+    It is the leader; where that is not planned, the host that must be given least.
+    """
     if context.lock.source != "bundle":
         return "", ()
     lacking = {name: missing_blobs(want, context.seen[name].artifacts) for name, want in wanted.items()}
@@ -345,7 +350,7 @@ def _choose_seed(context: _Context, wanted: t.Mapping[str, ArtifactsWant]) -> tu
     return seed, needed
 
 
-def _node_params(context: _Context) -> tuple[dict[str, t.Any], ...]:
+def _node_params(context: Context) -> tuple[dict[str, t.Any], ...]:
     """Labels and taints of the nodes among the probed hosts, as the node module takes them."""
     return tuple(
         {"name": own.node_name, "labels": dict(own.labels), "taints": [taint(text) for text in own.taints]}
@@ -355,7 +360,7 @@ def _node_params(context: _Context) -> tuple[dict[str, t.Any], ...]:
 
 
 def _add_once(
-    context: _Context,
+    context: Context,
     steps: dict[str, tuple[Step, ...]],
     seed: str,
     seeded: tuple[Artifact, ...],

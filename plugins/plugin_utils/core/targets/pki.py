@@ -28,6 +28,8 @@ AUTHORITIES = {
 ROOT_ETCD_CERTIFICATE = f"{paths.PKI}/etcd/root-client.crt"
 ROOT_ETCD_KEY = f"{paths.PKI}/etcd/root-client.key"
 ENCRYPTION = f"{paths.PKI}/encryption.yaml"
+SHARED_KEYPAIRS = (KeyPair("service-account", f"{paths.PKI}/sa.key", f"{paths.PKI}/sa.pub"),)
+SHARED_SECRETS = (Secret("encryption-config", ENCRYPTION),)
 
 
 def pki_want(layout: Layout, node: Node, *, generate: bool) -> PkiWant:
@@ -43,16 +45,11 @@ def pki_want(layout: Layout, node: Node, *, generate: bool) -> PkiWant:
     certificates.append(
         Certificate("etcd-root-client", ROOT_ETCD_CERTIFICATE, ROOT_ETCD_KEY, "etcd", "root", usages=("client",))
     )
-    if not node.control_plane:
-        return PkiWant(
-            (AUTHORITIES["etcd"],), certificates=tuple(certificates), copies=tuple(copies), generate=generate
-        )
+    authorities = AUTHORITIES.values() if node.control_plane else (AUTHORITIES["etcd"],)
     return PkiWant(
-        authorities=tuple(
-            dataclasses.replace(authority, days=layout.authority_days) for authority in AUTHORITIES.values()
-        ),
-        keypairs=(KeyPair("service-account", f"{paths.PKI}/sa.key", f"{paths.PKI}/sa.pub"),),
-        secrets=(Secret("encryption-config", ENCRYPTION),),
+        authorities=tuple(dataclasses.replace(authority, days=layout.authority_days) for authority in authorities),
+        keypairs=SHARED_KEYPAIRS if node.control_plane else (),
+        secrets=SHARED_SECRETS if node.control_plane else (),
         certificates=tuple(
             dataclasses.replace(certificate, days=layout.certificate_days) for certificate in certificates
         ),
@@ -96,7 +93,8 @@ def _control_plane_certificates(layout: Layout, node: Node) -> list[Certificate]
             dns=tuple(names), addresses=tuple(addresses), usages=("server",),
         ),
         _leaf(
-            "kube-apiserver-etcd-client", paths.APISERVER, "etcd-client", api, authority="etcd", common_name=api, **client
+            "kube-apiserver-etcd-client", paths.APISERVER, "etcd-client", api, authority="etcd",
+            common_name=api, **client,
         ),
         _leaf(
             "kube-apiserver-kubelet-client", paths.APISERVER, "kubelet-client", api, authority="kubernetes",

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing as t
 
 import yaml
@@ -64,7 +65,7 @@ class Service:
 
     def _text(self, digest: str) -> str:
         user = [f"User={self.user}", f"Group={self.user}", *SANDBOX] if self.user else []
-        command = " \\\n  ".join(self.command)
+        command = " \\\n  ".join(word(text) for text in self.command)
         lines = [
             NOTICE.rstrip(),
             "[Unit]",
@@ -90,6 +91,15 @@ class Service:
         return "\n".join(lines) + "\n"
 
 
+def word(text: str) -> str:
+    """One argument of a command line as systemd.service(5) and systemd.syntax(7) read it."""
+    literal = text.replace("%", "%%").replace("$", "$$")
+    if literal and not re.search(r"[\s\"'\\;]", literal):
+        return literal
+    escaped = literal.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
 def to_yaml(document: t.Any) -> str:
     """A YAML document with a notice, in the order given."""
     return NOTICE + str(yaml.safe_dump(_plain(document), sort_keys=False, default_flow_style=False, width=4096))
@@ -112,7 +122,7 @@ def flags(defaults: t.Mapping[str, t.Any], overrides: t.Mapping[str, t.Any]) -> 
             continue
         for item in value if isinstance(value, list | tuple) else [value]:
             shown = str(item).lower() if isinstance(item, bool) else str(item)
-            result.append(f"--{name}={shown}".replace("%", "%%"))
+            result.append(f"--{name}={shown}")
     return tuple(result)
 
 
