@@ -16,6 +16,13 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run the module."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
+        arguments: dict[str, t.Any] = {"sysctls": self._sysctls(task_vars or {})}
         before = time.time()
-        seen = self._execute_module(module_name="slipway.cluster.probe", module_args={}, task_vars=task_vars)
+        seen = self._execute_module(module_name="slipway.cluster.probe", module_args=arguments, task_vars=task_vars)
         return result | seen | {"clock": {"before": before, "after": time.time()}}
+
+    def _sysctls(self, task_vars: t.Mapping[str, t.Any]) -> list[str]:
+        """The kernel settings the user has of their own; what is wrong with them is the plan's business to say."""
+        settings = self._templar.template(task_vars.get("slipway_host", {}))
+        wanted = settings.get("sysctls") if isinstance(settings, t.Mapping) else None
+        return [str(key) for key in wanted] if isinstance(wanted, t.Mapping) else []

@@ -14,7 +14,12 @@ description:
     host the cluster's nodes. Writes nothing and never returns a secret.
 author:
   - Slipway maintainers (@slipway)
-options: {}
+options:
+  sysctls:
+    description: Kernel settings to look at besides those Slipway sets by itself.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Does the same in check mode.
@@ -52,10 +57,11 @@ from ansible_collections.slipway.cluster.plugins.module_utils.host.probe import 
 
 def main() -> None:
     """Module entry."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    spec = {"sysctls": {"type": "list", "elements": "str", "default": []}}
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     begin = time.monotonic()
     try:
-        seen = probe(Machine())
+        seen = probe(Machine(), module.params["sysctls"])
     except SlipwayError as error:
         module.fail_json(msg=str(error), problems=[problem.as_dict() for problem in error.problems])
     module.exit_json(changed=False, probe={**seen, "seconds": round(time.monotonic() - begin, 3)})

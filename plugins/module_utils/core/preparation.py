@@ -19,7 +19,8 @@ class HostWant:
     """What the host should be.
 
     ``packages`` maps a program to the package that brings it; ``modules`` and ``sysctls`` are set now, their files for
-    the next boot are part of ``state``; ``swap`` is ``disable`` or ``keep``.
+    the next boot are part of ``state``; a setting's numbers are separated by one space, as they are observed.
+    ``swap`` is ``disable`` or ``keep``.
     """
 
     state: HostState = HostState()
@@ -35,7 +36,7 @@ class HostWant:
             HostState.from_data(data.get("state") or {}),
             dict(data.get("packages") or {}),
             tuple(data.get("modules") or ()),
-            {key: str(value) for key, value in (data.get("sysctls") or {}).items()},
+            {key: " ".join(str(value).split()) for key, value in (data.get("sysctls") or {}).items()},
             data.get("swap") or "disable",
         )
 

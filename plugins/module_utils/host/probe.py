@@ -26,8 +26,11 @@ from .systemd import show_units
 API_TIMEOUT_SECONDS = 8.0
 
 
-def probe(machine: Machine) -> dict[str, t.Any]:
-    """Facts, files, units, keys, artefacts, etcd's marks and the cluster's nodes as this host knows them; JSON data."""
+def probe(machine: Machine, sysctls: t.Sequence[str] = ()) -> dict[str, t.Any]:
+    """Facts, files, units, keys, artefacts, etcd's marks and the cluster's nodes as this host knows them; JSON data.
+
+    ``sysctls`` are kernel settings to look at besides Slipway's own.
+    """
     parts: dict[str, t.Callable[[Machine], t.Any]] = {
         "system": facts.system_facts,
         "systemd": facts.systemd_version,
@@ -58,7 +61,7 @@ def probe(machine: Machine) -> dict[str, t.Any]:
         "artifact_state": artifacts.to_data(),
         "etcd_data": os.path.isdir(WAL),
         "state": state.to_data(),
-        "kernel_state": kernel_state(machine, state),
+        "kernel_state": kernel_state(machine, state, sysctls),
         "etcd": etcd_marks(machine, state),
     }
 
@@ -81,9 +84,9 @@ def authority_fingerprints(keys: PkiSeen) -> dict[str, t.Optional[str]]:
     return {name: file.certificate.fingerprint if file and file.certificate else None for name, file in files.items()}
 
 
-def kernel_state(machine: Machine, state: SeenState) -> dict[str, t.Any]:
+def kernel_state(machine: Machine, state: SeenState, sysctls: t.Sequence[str]) -> dict[str, t.Any]:
     """Programs, kernel modules, kernel settings and swap, as HostSeen has them, without the files."""
-    settings = (*places.NETWORK_SYSCTLS, *places.KERNEL_SYSCTLS)
+    settings = (*places.NETWORK_SYSCTLS, *places.KERNEL_SYSCTLS, *sysctls)
     seen = observe_kernel(machine, state, tuple(places.PACKAGES), places.KERNEL_MODULES, settings)
     return {
         "programs": sorted(seen.programs),

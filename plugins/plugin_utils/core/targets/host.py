@@ -33,7 +33,8 @@ def host_want(layout: Layout, node: Node) -> HostWant:
 def sysctls(node: Node) -> dict[str, str]:
     """The kernel settings this host gets; the user's win."""
     kernel = places.KERNEL_SYSCTLS if node.manage_kernel else {}
-    return {**places.NETWORK_SYSCTLS, **kernel, **node.sysctls}
+    user = {key: " ".join(value.split()) for key, value in node.sysctls.items()}
+    return {**places.NETWORK_SYSCTLS, **kernel, **user}
 
 
 def host_target(layout: Layout, node: Node) -> HostState:
