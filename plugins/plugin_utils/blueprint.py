@@ -20,9 +20,11 @@ from .core import addons, evidence, planner, preflight
 from .core.layout import Layout, Node, resolve
 from .core.lock import Lock, minor_of, parse_lock_text, parse_version_set
 from .core.probe import Probe
+from .core.record import newer_release
 from .core.spec import ClusterSpec, HostInput, explain, load, with_probes
 from .core.targets import paths
 from .core.targets.etcd import client_url
+from .release import release
 from .zipapp import build_keeper
 
 COLLECTION = Path(__file__).resolve().parents[2]
@@ -110,9 +112,9 @@ def make(inputs: Inputs) -> dict[str, t.Any]:
     seen = {name: planner.observation(inputs.probes[name]) for name in probes if name in nodes}
     marks = {name: planner.marks(layout, nodes[name], seen[name]) for name in seen}
     verdict = evidence.judge(spec, {name: probes[name] for name in seen}, marks)
-    problems += [*verdict.problems, *_unsupported(spec)]
+    problems += [*verdict.problems, *_unsupported(spec), *newer_release(_recorded(inputs), release())]
     if problems or lock is None:
-        raise SlipwayError([*problems, *warnings])
+        raise SlipwayError([*problems, *spec.warnings, *warnings])
     zipapp = base64.b64encode(build_keeper()).decode()
     plan = planner.build(planner.Context(spec, layout, nodes, seen, lock, verdict, zipapp))
     return _data(spec, layout, nodes, plan, lock, bundle) | {
@@ -127,6 +129,12 @@ def _attempt[T](work: t.Callable[[], T], problems: list[Problem]) -> T | None:
     except SlipwayError as error:
         problems.extend(error.problems)
         return None
+
+
+def _recorded(inputs: Inputs) -> dict[str, str]:
+    """The release that the cluster's record names, by the host that told it."""
+    records = {name: data.get("record") or {} for name, data in inputs.probes.items()}
+    return {name: str(record["slipway"]) for name, record in records.items() if "slipway" in record}
 
 
 def _unsupported(spec: ClusterSpec) -> list[Problem]:

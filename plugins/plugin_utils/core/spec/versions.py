@@ -26,7 +26,7 @@ def resolve_version(version: str, sets: VersionSets) -> dict[str, str]:
                 "slipway_kubernetes_version",
                 f'"{version}" is not known to this release of Slipway',
                 "a minor or a patch of " + ", ".join(known),
-                nearest(minor, known),
+                nearest(minor, known) or "ask for one of them",
             )
         )
     return {**sets[minor], **({} if version == minor else {"kubernetes": version})}

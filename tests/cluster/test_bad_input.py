@@ -1,0 +1,337 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong is said with what was found, what was expected and what to do, and nothing is touched.
+
+The hosts stay bare until the last two tests, which put artefacts on them.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
+from slipway.lab import Lab
+from tests.cluster import support
+
+# What a run that is refused has done: looked at the hosts and thought.
+REFUSED = ["Look at the host", "Validate and plan"]
+OTHER_CA = "/etc/kubernetes/pki"
+
+
+@pytest.fixture(scope="module")
+def pair() -> collections.abc.Iterator[Lab]:
+    """A control-plane host and a worker, bare."""
+    with support.lab_of(support.lab_name("bad"), workers=1) as lab:
+        yield lab
+
+
+@pytest.fixture
+def inventory(pair: Lab, tmp_path: Path) -> t.Callable[..., Path]:
+    """Writes the lab's inventory with something added: variables of all hosts, of one host, or hosts in groups."""
+
+    def write(
+        variables: t.Mapping[str, t.Any] | None = None,
+        *,
+        hosts: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
+        groups: t.Mapping[str, t.Sequence[str]] | None = None,
+    ) -> Path:
+        data = yaml.safe_load(pair.inventory.read_text(encoding="utf-8"))
+        data["all"]["vars"].update(variables or {})
+        for group, members in (groups or {}).items():
+            data.setdefault(group, {}).setdefault("hosts", {}).update({name: {} for name in members})
+        data["all"]["hosts"] = {name: dict(values) for name, values in (hosts or {}).items()}
+        path = tmp_path / "inventory.yml"
+        path.write_text(yaml.safe_dump(data), encoding="utf-8")
+        return path
+
+    return write
+
+
+def refused(inventory: Path, **variables: t.Any) -> support.Run:
+    """An apply that must end before anything is done."""
+    run = support.ansible_run(inventory, "apply", extra_vars=variables or None)
+    assert run.code != 0, run.output()
+    assert run.tasks() == REFUSED
+    assert run.actions == ()
+    return run
+
+
+@contextlib.contextmanager
+def untouched(lab: Lab) -> collections.abc.Iterator[None]:
+    """The hosts are the same before and after."""
+    before = support.fingerprints(lab)
+    yield
+    assert support.difference(before, support.fingerprints(lab)) == []
+
+
+def the(run: support.Run, where: str, *, warning: bool = False) -> Problem:
+    """The one problem about ``where``, which says all three things."""
+    found = [problem for problem in run.problems if where in problem.where]
+    assert len(found) == 1, run.problem_text() or run.output()
+    assert found[0].warning is warning
+    assert found[0].found
+    assert found[0].expected
+    assert found[0].remedy
+    return found[0]
+
+
+# --- the spec ---------------------------------------------------------------------------------------------------------
+def test_an_unknown_variable_is_named_with_the_one_that_was_meant(inventory: t.Callable[..., Path]) -> None:
+    path = inventory({"slipway_kubelett": {}})
+    problem = the(refused(path), "slipway_kubelett")
+    assert "no such variable" in problem.found
+    assert "slipway_kubelet" in problem.remedy
+    said = support.slipway("apply", "-i", str(path)).require(1)
+    assert "error: slipway_kubelett" in said.out
+    assert problem.remedy in said.out
+
+
+def test_a_value_of_the_cluster_that_differs_between_hosts_is_refused_with_both(
+    inventory: t.Callable[..., Path],
+) -> None:
+    run = refused(inventory(hosts={"w1": {"slipway_endpoint": "api.example.org:6443"}}))
+    problem = the(run, "slipway_endpoint")
+    assert "api.example.org:6443" in problem.found
+    assert "cp1" in problem.found
+    assert "w1" in problem.found
+
+
+def test_networks_that_overlap_are_refused(inventory: t.Callable[..., Path]) -> None:
+    network = {"pod_cidr": "10.64.0.0/16", "service_cidr": "10.64.128.0/20"}
+    problem = the(refused(inventory({"slipway_network": network})), "slipway_network")
+    assert "10.64.0.0/16" in problem.found
+    assert "10.64.128.0/20" in problem.found
+
+
+def test_a_pod_network_too_small_for_the_hosts_is_refused_with_the_numbers(inventory: t.Callable[..., Path]) -> None:
+    problem = the(refused(inventory({"slipway_network": {"pod_cidr": "10.64.3.0/24"}})), "slipway_network")
+    assert "10.64.3.0/24" in problem.found
+    assert "ends at 1 node" in problem.found
+    assert "there are 2" in problem.found
+
+
+def test_an_even_number_of_etcd_members_is_a_warning(inventory: t.Callable[..., Path]) -> None:
+    run = support.ansible_run(inventory(groups={"slipway_etcd": ["cp1", "w1"]}), "apply", "--check")
+    problem = the(run, "slipway_etcd", warning=True)
+    assert "2 etcd members" in problem.found
+    assert "an odd number" in problem.expected
+
+
+def test_an_unknown_version_is_refused_with_those_that_are_known(inventory: t.Callable[..., Path]) -> None:
+    problem = the(refused(inventory({"slipway_kubernetes_version": "1.12"})), "slipway_kubernetes_version")
+    assert "1.12" in problem.found
+    assert support.KUBERNETES in problem.expected
+
+
+# --- hosts that do not answer -----------------------------------------------------------------------------------------
+def test_a_host_that_cannot_be_reached_is_named_and_the_others_are_still_looked_at(
+    pair: Lab, inventory: t.Callable[..., Path]
+) -> None:
+    nobody = pair.hosts[0].address.rpartition(".")[0] + ".250"
+    path = inventory(groups={"slipway_workers": ["w9"]}, hosts={"w9": {"ansible_host": nobody, "ansible_timeout": 3}})
+    said = support.slipway("plan", "-i", str(path), "--json").require(1)
+    report = json.loads(said.out)
+    assert report["unreachable"] == ["w9"]
+    assert any("w9" in problem["where"] and "reached" in problem["found"] for problem in report["problems"])
+    assert all(report["hosts"][host] for host in ("cp1", "w1"))
+    assert "w9" in said.err
+
+
+def test_without_a_control_plane_host_that_answers_no_cluster_is_begun(
+    pair: Lab, inventory: t.Callable[..., Path]
+) -> None:
+    nobody = pair.hosts[0].address.rpartition(".")[0] + ".250"
+    run = refused(inventory(hosts={"cp1": {"ansible_host": nobody, "ansible_timeout": 3}}))
+    assert any("cp1" in problem.where and "not provably new" in problem.found for problem in run.problems)
+
+
+@pytest.fixture(params=["3.8", "3.6"])
+def old_python(request: pytest.FixtureRequest, pair: Lab) -> collections.abc.Iterator[tuple[str, str]]:
+    """A Python too old for Ansible's modules on w1: its path there, and its version."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = sorted((root / "versions").glob(f"{request.param}.*"))
+    if not found:
+        pytest.skip(f"no Python {request.param} below {root} to copy to a host")
+    home = found[-1]
+    program = home / "bin" / f"python{request.param}"
+    unneeded = ("test", "site-packages", "__pycache__", "ensurepip", "idlelib", "tkinter", "lib2to3", "config-*", "*.a")
+    pack = ["tar", "-C", "/", *(f"--exclude={name}" for name in unneeded), "-cz"]
+    library = home / "lib"
+    parts = [program, library / f"python{request.param}", *library.glob(f"libpython{request.param}*.so*")]
+    packed = subprocess.run([*pack, *(str(part)[1:] for part in parts)], capture_output=True, check=True).stdout
+    unpack = ["ssh", "-F", str(pair.ssh_config), "w1", "tar -C / -xz"]
+    subprocess.run(unpack, input=packed, check=True, timeout=60)
+    assert support.on(pair, "w1", str(program), "--version").strip() == f"Python {home.name}"
+    yield str(program), home.name
+    top = next(part for part in (home, *home.parents) if part.parent in (Path.home(), Path("/")))
+    support.on(pair, "w1", "rm", "-rf", str(top))
+
+
+def test_a_python_too_old_is_said_in_words(
+    pair: Lab, inventory: t.Callable[..., Path], old_python: tuple[str, str]
+) -> None:
+    program, version = old_python
+    path = inventory(hosts={"w1": {"ansible_python_interpreter": program}})
+    with untouched(pair):
+        run = support.ansible_run(path, "apply", "--check")
+        said = support.slipway("plan", "-i", str(path)).require(1)
+    assert run.code != 0
+    problem = next(problem for problem in run.problems if "too old" in problem.found)
+    assert problem.where == "w1"
+    assert version in problem.found or "3.6 or older" in problem.found
+    assert "3.9 or newer" in problem.expected
+    assert "ansible_python_interpreter" in problem.remedy
+    assert "too old" in said.out
+    for word in ("Traceback", "SyntaxError", 'File "'):
+        assert word not in said.out + said.err
+
+
+# --- hosts that are not what they should be ---------------------------------------------------------------------------
+def test_two_hosts_with_one_machine_id_are_refused(pair: Lab, inventory: t.Callable[..., Path]) -> None:
+    own = support.on(pair, "w1", "cat", "/etc/machine-id")
+    copied = support.on(pair, "cp1", "cat", "/etc/machine-id")
+    support.on(pair, "w1", "tee", "/etc/machine-id", stdin=copied)
+    try:
+        with untouched(pair):
+            problem = the(refused(inventory()), "machine-id")
+    finally:
+        support.on(pair, "w1", "tee", "/etc/machine-id", stdin=own)
+    assert "cp1, w1" in problem.found
+    assert copied.strip() in problem.found
+    assert "systemd-machine-id-setup" in problem.remedy
+
+
+def test_a_port_in_use_by_something_else_is_refused_with_its_owner(pair: Lab, inventory: t.Callable[..., Path]) -> None:
+    start = ("systemd-run", "--unit=web", "--collect", "python3", "-m", "http.server", "6443")
+    support.on(pair, "cp1", *start)
+    try:
+        support.wait_for("the web server", lambda: _listens(pair, "cp1", 6443), timeout=20, interval=0.2)
+        with untouched(pair):
+            problem = the(refused(inventory()), "cp1")
+    finally:
+        support.on(pair, "cp1", "systemctl", "stop", "web.service")
+    assert "6443" in problem.found
+    assert "python3" in problem.found
+    assert "web.service" in problem.found
+    assert "free for kube-apiserver" in problem.expected
+
+
+def _listens(lab: Lab, host: str, port: int) -> str | None:
+    listing = support.on(lab, host, "ss", "-Hltn", f"sport = :{port}")
+    return None if listing.strip() else "nothing listens"
+
+
+def make_ca(lab: Lab, host: str, name: str) -> str:
+    """A CA where Kubernetes has its own, made by somebody else; its SHA-256 fingerprint in hexadecimal."""
+    key, certificate = f"{OTHER_CA}/ca.key", f"{OTHER_CA}/ca.crt"
+    support.on(lab, host, "mkdir", "-p", OTHER_CA)
+    subject = ("-subj", f"/CN={name}", "-days", "30", "-addext", "basicConstraints=critical,CA:TRUE")
+    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
+    support.on(lab, host, "openssl", "req", "-x509", *new_key, "-keyout", key, "-out", certificate, *subject)
+    shown = support.on(lab, host, "openssl", "x509", "-in", certificate, "-noout", "-fingerprint", "-sha256")
+    return shown.strip().rpartition("=")[2].replace(":", "").lower()
+
+
+@pytest.mark.parametrize("host", ["cp1", "w1"])
+def test_a_ca_of_somebody_else_is_refused_and_left_alone(
+    pair: Lab, inventory: t.Callable[..., Path], host: str
+) -> None:
+    fingerprint = make_ca(pair, host, "somebody else's")
+    try:
+        with untouched(pair):
+            problem = the(refused(inventory()), host)
+    finally:
+        support.on(pair, host, "rm", "-r", "/etc/kubernetes")
+    assert "belongs to another cluster" in problem.found
+    assert fingerprint[:16] in problem.found.lower()
+    assert "nothing was touched" in problem.remedy
+
+
+def test_control_plane_hosts_with_different_cas_are_refused_with_both(
+    pair: Lab, inventory: t.Callable[..., Path]
+) -> None:
+    path = inventory({"slipway_cluster_name": "twice"}, groups={"slipway_control_plane": ["cp1", "w1"]})
+    mark = json.dumps({"name": "twice", "id": "0123456789abcdef0123456789abcdef"})
+    fingerprints = {host: make_ca(pair, host, f"kubernetes of {host}") for host in ("cp1", "w1")}
+    for host in fingerprints:
+        support.on(pair, host, "install", "-D", "-m", "0644", "/dev/stdin", "/etc/slipway/cluster.json", stdin=mark)
+    try:
+        with untouched(pair):
+            problem = the(refused(path), "certificate authority kubernetes")
+    finally:
+        for host in fingerprints:
+            support.on(pair, host, "rm", "-r", "/etc/kubernetes", "/etc/slipway")
+    for host, fingerprint in fingerprints.items():
+        assert f"{host} has {fingerprint[:16]}" in problem.found.replace("\n", " ")
+    assert "the same" in problem.expected
+
+
+# --- artefacts --------------------------------------------------------------------------------------------------------
+def flip(bundle: Path, name: str) -> tuple[Path, str]:
+    """Flip one byte in the middle of a component of this bundle; the file, and the sha256 it should have had."""
+    entries = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))["artifacts"]
+    entry = next(entry for entry in entries if entry["name"] == name)
+    file = bundle / entry["file"]
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0x01
+    file.unlink()  # the copy's names are links to the bundle's own bytes
+    file.write_bytes(content)
+    return file, entry["sha256"]
+
+
+def test_an_artefact_with_a_wrong_byte_is_refused_and_nothing_is_activated(
+    pair: Lab, inventory: t.Callable[..., Path], tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(support.BUNDLE, bundle, copy_function=_link)
+    file, expected = flip(bundle, "crictl")
+    got = support.command("sha256sum", str(file)).out.split()[0]
+    run = support.ansible_run(inventory({"slipway_bundle": str(bundle)}), "apply", "--tags", "host")
+    assert run.code != 0
+    problem = the(run, "crictl")
+    assert got in problem.found
+    assert expected in problem.expected
+    assert "slipway bundle verify" in problem.remedy
+    for host in ("cp1", "w1"):
+        assert support.on(pair, host, "find", "/opt/slipway", "-mindepth", "1") == ""
+        assert support.ask(pair, host, "test", "-e", f"/var/lib/slipway/blobs/{got}").returncode == 1
+    verified = support.slipway("bundle", "verify", str(bundle)).require(1)
+    assert file.name in verified.out + verified.err
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(Path(source).resolve(), target)
+    except OSError:
+        shutil.copy(source, target)
+
+
+def test_a_full_disk_is_said_with_its_numbers_and_freeing_it_is_enough(
+    pair: Lab, inventory: t.Callable[..., Path]
+) -> None:
+    place = "/var/lib/slipway"
+    support.shell(pair, "w1", f"mkdir -p {place} && mount -t tmpfs -o size=48m tmpfs {place}")
+    run = refused(inventory())
+    assert any(problem.where == "w1" and place in problem.found for problem in run.problems), run.problem_text()
+    run = support.ansible_run(inventory({"slipway_ignore_preflight": ["disk"]}), "apply", "--tags", "host")
+    assert run.code != 0
+    problem = the(run, f"{place} on w1")
+    assert "48 MiB free" in problem.found
+    assert "MiB or more" in problem.expected
+    assert "free space" in problem.remedy
+    assert support.on(pair, "w1", "find", place, "-name", "*.partial") == ""
+    support.on(pair, "w1", "umount", place)
+    support.ansible_run(inventory(), "apply", "--tags", "host").require()
+    for host in ("cp1", "w1"):
+        assert support.on(pair, host, "/opt/slipway/kubelet/current/kubelet", "--version").startswith("Kubernetes v")
+        assert support.on(pair, host, "systemctl", "is-active", "containerd.service") == "active\n"
