@@ -60,9 +60,13 @@ def lab_of(
     bare_packages: bool = False,
     extra_vars: t.Mapping[str, t.Any] | None = None,
 ) -> collections.abc.Iterator[Lab]:
-    """Bring up a lab and take it down again whatever happens; SLIPWAY_KEEP_LAB=1 keeps it to look at."""
+    """Bring up a lab and take it down again whatever happens; SLIPWAY_KEEP_LAB=1 keeps it to look at.
+
+    SLIPWAY_KEEP_LAB=NAME also uses the lab of that name if there is one, for labs that have no ``name`` of their own.
+    """
     need_bundle()
-    name = name or lab_name()
+    keep = os.environ.get("SLIPWAY_KEEP_LAB", "")
+    name = name or (lab_name() if keep in {"", "1"} else keep)
     spec = LabSpec(
         name=name,
         control_plane=control_plane,
@@ -74,7 +78,7 @@ def lab_of(
     try:
         yield labs.up(spec, root=ROOT, extra_vars=extra_vars)
     finally:
-        if os.environ.get("SLIPWAY_KEEP_LAB"):
+        if keep:
             print(f"kept: lab {name}; .venv/bin/slipway lab down --name {name}", file=sys.stderr)
         else:
             labs.down(name, root=ROOT)
