@@ -28,6 +28,7 @@ UNIT = "slipway-seed.service"
 DIRECTORY = "/run/slipway/seed"
 PROGRAM = DIRECTORY + "/server.py"
 TOKEN = DIRECTORY + "/token"
+REPLACING = DIRECTORY + "/replacing"
 START_SECONDS = 10.0
 _CHUNK = 1 << 20
 
@@ -112,26 +113,25 @@ def serve(machine: Machine, serving: Serving) -> None:
     source = pkgutil.get_data(__package__, "seed_server.py") or b""
     machine.write(PROGRAM, source, mode=0o600)
     machine.write(TOKEN, serving.token.encode() + b"\n", mode=0o600)
+    machine.write(REPLACING, b"", mode=0o600)
     machine.run(["systemctl", "stop", UNIT], check=False)
     machine.run(["systemctl", "reset-failed", UNIT], check=False)
-    try:
-        machine.run(_command(serving))
-        machine.wait(
-            f"{UNIT} at {serving.url}",
-            lambda: _not_serving(machine, serving),
-            timeout=START_SECONDS,
-            interval=0.05,
-            remedy=f"see journalctl -u {UNIT}; slipway_seed_port chooses another port",
-        )
-    finally:
-        machine.remove(TOKEN)
+    machine.remove(REPLACING)
+    machine.run(_command(serving))
+    machine.wait(
+        f"{UNIT} at {serving.url}",
+        lambda: _not_serving(machine, serving),
+        timeout=START_SECONDS,
+        interval=0.05,
+        remedy=f"see journalctl -u {UNIT}",
+    )
 
 
 def _command(serving: Serving) -> list[str]:
     properties = [
         f"RuntimeMaxSec={serving.seconds}",
         f"StandardInput=file:{TOKEN}",
-        f"ExecStopPost=+{sys.executable} {PROGRAM} --clean --directory {BLOBS}",
+        f"ExecStopPost=+{sys.executable} {PROGRAM} --directory {BLOBS} --clean-unless {REPLACING}",
         "CapabilityBoundingSet=CAP_SETUID CAP_SETGID",
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
@@ -171,7 +171,7 @@ def _not_serving(machine: Machine, serving: Serving) -> t.Optional[str]:
                 f"{serving.url} on {os.uname().nodename}",
                 "the artefacts cannot be served: " + " | ".join(log.strip().splitlines()),
                 "a free port",
-                "free it, or choose another one with slipway_seed_port",
+                "free it, or give slipway.cluster.seed another one",
             )
         )
     return seen

@@ -189,9 +189,12 @@ class SeedHandler(http.server.BaseHTTPRequestHandler):
         """Say nothing per request: a hundred hosts ask for twenty blobs each."""
 
 
-def clean(directory: str) -> None:
-    """Remove the blobs when the unit's time is over; systemd says so in the environment of ExecStopPost."""
-    if os.environ.get("SERVICE_RESULT") == "timeout":
+def clean(directory: str, unless: str) -> None:
+    """Remove the blobs when the unit ends as it should: its time is over, or the host goes down.
+
+    systemd says so in the environment of ExecStopPost. ``unless`` is a file that exists while the unit is replaced.
+    """
+    if os.environ.get("SERVICE_RESULT") in ("timeout", "success") and not os.path.exists(unless):
         for name in os.listdir(directory):
             if re.fullmatch(r"[0-9a-f]{64}", name):
                 os.unlink(os.path.join(directory, name))
@@ -214,10 +217,10 @@ def main(arguments: t.Optional[t.Sequence[str]] = None) -> None:
     parser.add_argument("--directory", required=True)
     parser.add_argument("--address", default="")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--clean", action="store_true")
+    parser.add_argument("--clean-unless", default="")
     options = parser.parse_args(arguments)
-    if options.clean:
-        clean(options.directory)
+    if options.clean_unless:
+        clean(options.directory, options.clean_unless)
         return
     server = SeedServer((options.address, options.port), options.directory, sys.stdin.readline().strip())
     _become_nobody()

@@ -448,12 +448,15 @@ def test_a_pack_is_taken_in_member_by_member(host: Host, tmp_path: pathlib.Path)
     assert not pack.exists()
 
 
-def test_what_the_seed_served_is_removed_when_its_time_is_over(
-    seed_directory: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("result", "replacing", "left"),
+    [("timeout", False, 1), ("success", False, 1), ("success", True, 4), ("exit-code", False, 4), ("", False, 4)],
+)
+def test_what_the_seed_served_is_removed_when_it_ends_as_it_should(
+    seed_directory: pathlib.Path, monkeypatch: pytest.MonkeyPatch, result: str, replacing: bool, left: int
 ) -> None:
     (seed_directory / "other").write_text("stays")
-    seed_server.main(["--clean", "--directory", str(seed_directory)])
-    assert len(names(seed_directory)) == 4
-    monkeypatch.setenv("SERVICE_RESULT", "timeout")
-    seed_server.main(["--clean", "--directory", str(seed_directory)])
-    assert names(seed_directory) == ["other"]
+    monkeypatch.setenv("SERVICE_RESULT", result)
+    marker = seed_directory / "other" if replacing else seed_directory / "none"
+    seed_server.main(["--directory", str(seed_directory), "--clean-unless", str(marker)])
+    assert len(names(seed_directory)) == left
