@@ -47,11 +47,12 @@ class ContainerdSeen:
 def observe_containerd(machine: Machine, want: ContainerdWant) -> ContainerdSeen:
     """What the host has; on a bare host nothing."""
     return ContainerdSeen(
-        observe_state(machine, containerd_target(want)), observe_images(machine), tuple(_our_registries(machine))
+        observe_state(machine, containerd_target(want)), observe_images(machine), tuple(our_registries(machine))
     )
 
 
-def _our_registries(machine: Machine) -> t.Iterator[str]:
+def our_registries(machine: Machine) -> t.Iterator[str]:
+    """The registries whose configuration Slipway wrote."""
     with contextlib.suppress(FileNotFoundError):
         for host in sorted(os.listdir(REGISTRIES_PATH)):
             if (machine.read_text(f"{REGISTRIES_PATH}/{host}/hosts.toml") or "").startswith(MARKER):

@@ -29,6 +29,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.containerd im
     Registry,
     containerd_target,
     plan_images,
+    plan_registries,
 )
 from ansible_collections.slipway.cluster.plugins.module_utils.core.etcd import EtcdSeen, EtcdWant, plan_etcd
 from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import (
@@ -72,6 +73,7 @@ class Observation:
     pki: PkiSeen
     etcd: EtcdSeen
     nodes: NodesSeen | None
+    registries: tuple[str, ...]
     certificates: t.Mapping[str, str]
     time: int
 
@@ -130,6 +132,7 @@ def observation(data: t.Mapping[str, t.Any]) -> Observation:
         pki=PkiSeen.from_data(data["pki"]),
         etcd=EtcdSeen(state=state, **data["etcd"]),
         nodes=NodesSeen.from_data(data["nodes"]) if data["nodes"] else None,
+        registries=tuple(data.get("registries", ())),
         certificates=data["authority_certificates"],
         time=int(data["time"]),
     )
@@ -223,7 +226,8 @@ def _plan_host(
     is_node = _runs_kubelet(context, own.host)
     if is_node:
         runtime = containerd_want(context, own)
-        changes = plan_state(containerd_target(runtime), seen.state)
+        changes = plan_registries(runtime, seen.registries)
+        changes += plan_state(containerd_target(runtime), seen.state)
         changes += plan_images(runtime.images, seen.artifacts.images)
         # Passwords stay out of the plan, which is a fact that can be shown.
         users = {item.host: item.username for item in runtime.credentials}

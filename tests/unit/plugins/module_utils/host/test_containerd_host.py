@@ -115,4 +115,4 @@ def test_only_registries_of_ours_are_seen(tmp_path: pathlib.Path, monkeypatch: p
     for host, text in (("docker.io", core.MARKER + 'server = "x"\n'), ("own.example", 'server = "y"\n')):
         (tmp_path / host).mkdir()
         (tmp_path / host / "hosts.toml").write_text(text)
-    assert list(containerd._our_registries(Machine())) == ["docker.io"]
+    assert list(containerd.our_registries(Machine())) == ["docker.io"]
