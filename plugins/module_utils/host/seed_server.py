@@ -45,6 +45,7 @@ class SeedServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def __init__(self, address: tuple[str, int], directory: str, token: str) -> None:
         """Bind; ``directory`` is opened now, so that a later change of user or of its parents does not matter."""
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.directory = -1
         super().__init__(address, SeedHandler)
         self.token = token
         self.directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -222,7 +223,10 @@ def main(arguments: t.Optional[t.Sequence[str]] = None) -> None:
     if options.clean_unless:
         clean(options.directory, options.clean_unless)
         return
-    server = SeedServer((options.address, options.port), options.directory, sys.stdin.readline().strip())
+    try:
+        server = SeedServer((options.address, options.port), options.directory, sys.stdin.readline().strip())
+    except OSError as error:
+        sys.exit(f"{error.filename or options.address}: {error.strerror}")
     _become_nobody()
     try:
         server.serve_forever(poll_interval=5)
