@@ -10,7 +10,9 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 from ansible_collections.slipway.cluster.plugins.plugin_utils.blueprint import Inputs, make, report
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.record import record_object
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.spec import HostInput
+from ansible_collections.slipway.cluster.plugins.plugin_utils.release import now, person, release
 
 # Facts of our own, large and no part of the spec.
 _OWN = frozenset({"slipway_probe", "slipway_plan"})
@@ -36,6 +38,8 @@ class ActionModule(ActionBase):
         if host:
             told["explain"] = {host: data["explain"].get(host, [])}
         data.pop("explain")
+        record = record_object(data["record"], time=now(), by=person(), release=release())
+        data["manifests"]["record"] = [record]
         return result | {"changed": False, "plan": data, "slipway_report": told}
 
 

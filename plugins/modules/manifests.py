@@ -36,6 +36,21 @@ options:
     description: Whether the whole set shall be gone. O(objects) is then not looked at.
     type: bool
     default: false
+  also:
+    description: Further sets to treat the same way after this one, which costs less than a task for each.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The set's name.
+        type: str
+        required: true
+      objects:
+        description: All objects of the set.
+        type: list
+        elements: dict
+        default: []
   wait:
     description:
       - Seconds to wait until each Deployment, StatefulSet, DaemonSet and CustomResourceDefinition of the set is there
@@ -118,51 +133,67 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "objects": {"type": "list", "elements": "dict", "default": []},
     "prune": {"type": "bool", "default": True},
     "absent": {"type": "bool", "default": False},
+    "also": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "objects": {"type": "list", "elements": "dict", "default": []},
+        },
+    },
     "wait": {"type": "int", "default": 0},
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Want:
-    """The set, and the API it is wanted in."""
+    """The sets, and the API they are wanted in."""
 
-    manifests: ManifestSet
+    sets: tuple[ManifestSet, ...]
     kubectl: Kubectl
     wait: int
 
 
 def parse(params: dict[str, t.Any]) -> Want:
     """The parameters as typed data."""
-    manifests = parse_set(
-        name=params["name"], objects=params["objects"], prune=params["prune"], absent=params["absent"]
+    sets = tuple(
+        parse_set(name=each["name"], objects=each["objects"], prune=params["prune"], absent=params["absent"])
+        for each in (params, *params["also"])
     )
-    return Want(manifests, Kubectl(Machine(), params["kubectl"], params["kubeconfig"]), params["wait"])
+    return Want(sets, Kubectl(Machine(), params["kubectl"], params["kubeconfig"]), params["wait"])
 
 
-def observe(_machine: Machine, want: Want) -> SetSeen:
-    """What the API holds of the set."""
-    return observe_set(want.kubectl, want.manifests)
+def observe(_machine: Machine, want: Want) -> list[SetSeen]:
+    """What the API holds of each set."""
+    return [observe_set(want.kubectl, manifests) for manifests in want.sets]
 
 
-def plan(want: Want, seen: SetSeen) -> list[Change]:
-    """The steps to what is wanted."""
-    return plan_manifests(want.manifests, seen)
+def plan(want: Want, seen: list[SetSeen]) -> list[Change]:
+    """The steps to what is wanted; ``data`` is the set and its step."""
+    return [
+        dataclasses.replace(change, data=(manifests, change))
+        for manifests, held in zip(want.sets, seen)
+        for change in plan_manifests(manifests, held)
+    ]
 
 
 def apply(_machine: Machine, want: Want, change: Change) -> None:
     """Carry out one step."""
-    apply_step(want.kubectl, want.manifests, change)
+    manifests, step = change.data
+    apply_step(want.kubectl, manifests, step)
 
 
 def settle(machine: Machine, want: Want) -> None:
     """Wait for the workloads if asked to."""
     if want.wait > 0:
-        settle_set(machine, want.kubectl, want.manifests, timeout=want.wait)
+        for manifests in want.sets:
+            settle_set(machine, want.kubectl, manifests, timeout=want.wait)
 
 
 def result(_machine: Machine, want: Want) -> dict[str, t.Any]:
-    """The set's hash."""
-    return {"hash": want.manifests.digest}
+    """The first set's hash."""
+    return {"hash": want.sets[0].digest}
 
 
 def main() -> None:

@@ -9,19 +9,18 @@ Pure: events and times come in, lines go out. The events are ansible-runner's jo
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import difflib
 import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.plan_report import problem_from
 
 Event = t.Mapping[str, t.Any]
 
 RESULTS = ("runner_on_ok", "runner_on_failed", "runner_on_unreachable", "runner_on_skipped")
 NOISE_LINES = 20
 # These think on the controller, once for all hosts; Ansible books their result to whichever host comes first.
-CONTROLLER_ACTIONS = {"slipway.cluster.plan"}
+CONTROLLER_ACTIONS = {"slipway.cluster.plan", "slipway.cluster.plan_report"}
 
 
 @dataclasses.dataclass
@@ -139,19 +138,6 @@ class RunLog:
         return [f"  {line}"] if not problem.warning else []
 
 
-def problem_from(entry: t.Any) -> Problem:
-    """A problem as a task's result carries it: a mapping with Problem's fields, or a sentence."""
-    if not isinstance(entry, dict):
-        return Problem(where="", found=str(entry))
-    return Problem(
-        where=str(entry.get("where", "")),
-        found=str(entry.get("found", "")),
-        expected=str(entry.get("expected", "")),
-        remedy=str(entry.get("remedy", "")),
-        warning=bool(entry.get("warning", False)),
-    )
-
-
 def failure_text(result: t.Mapping[str, t.Any]) -> str:
     """What a failed result says for itself: its message, and the end of what its command wrote to stderr."""
     message = str(result.get("msg") or result.get("reason") or "failed without a message").strip()
@@ -212,27 +198,6 @@ def summary_lines(log: RunLog) -> list[str]:
     return lines
 
 
-def plan_lines(report: t.Mapping[str, t.Any]) -> list[str]:
-    """The planner's report for a person: per host how much would change and what, then the warnings."""
-    hosts: t.Mapping[str, t.Any] = report.get("hosts") or {}
-    width = max((len(host) for host in hosts), default=0)
-    lines: list[str] = []
-    for host, changes in hosts.items():
-        lines.append(f"{host:<{width}}  {change_count(changes)}")
-        lines += [f"{'':<{width}}    {change_text(change)}" for change in changes]
-    lines += [f"warning: {problem_text(entry)}" for entry in report.get("warnings") or ()]
-    return lines
-
-
-def change_count(changes: t.Sequence[t.Any]) -> str:
-    """How many changes, by module in the order in which they come."""
-    if not changes:
-        return "= nothing to do"
-    modules = collections.Counter(module_of(change) for change in changes)
-    parts = ", ".join(f"{module} {number}" if module else str(number) for module, number in modules.items())
-    return f"+ {len(changes)} change{'' if len(changes) == 1 else 's'}: {parts}"
-
-
 def explain_lines(report: t.Mapping[str, t.Any]) -> list[str]:
     """Where each value of a host's spec came from, as a table."""
     lines: list[str] = []
@@ -240,32 +205,3 @@ def explain_lines(report: t.Mapping[str, t.Any]) -> list[str]:
         lines.append(f"{host}: every value and where it came from")
         lines += [f"  {line}" for line in table([[str(cell) for cell in row] for row in settings], numbers=False)]
     return lines
-
-
-def diff_lines(report: t.Mapping[str, t.Any]) -> list[str]:
-    """The planned differences of files, host by host, as unified diffs; secrets are not among them."""
-    lines: list[str] = []
-    for host, changes in (report.get("diff") or {}).items():
-        for change in changes:
-            before, after = str(change["before"] or "").splitlines(), str(change["after"] or "").splitlines()
-            name = f"{host}: {change['name']}"
-            lines += difflib.unified_diff(before, after, f"{name} (now)", f"{name} (planned)", lineterm="")
-    return lines
-
-
-def module_of(change: t.Any) -> str:
-    """The short name of the module that would make a change."""
-    return str(change.get("module", "")).rpartition(".")[2] if isinstance(change, dict) else ""
-
-
-def change_text(change: t.Any) -> str:
-    """One planned change: its sentence, after the module that would make it."""
-    sentence = str(change.get("action", "")) if isinstance(change, dict) else str(change)
-    module = module_of(change)
-    return f"{module}: {sentence}" if module else sentence
-
-
-def problem_text(entry: t.Any) -> str:
-    """A problem as one line."""
-    problem = problem_from(entry)
-    return problem.text() if problem.where else problem.found

@@ -15,7 +15,8 @@ import time
 import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
-from slipway.report import RunLog, diff_lines, explain_lines, plan_lines, problem_lines, summary_lines
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.plan_report import diff_lines, plan_lines
+from slipway.report import RunLog, explain_lines, problem_lines, summary_lines
 from slipway.run import MAX_FORKS, Outcome, Run, inventory_paths, run_playbook
 
 EXIT_DONE = 0

@@ -59,6 +59,8 @@ AUTHORITIES = {
 CLUSTER = "/etc/slipway/cluster.json"
 NODE_NAME = "/etc/slipway/node-name"
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
+RECORD = ("kube-system", "slipway-record")
+"""Namespace and name of the ConfigMap that tells of the last run that changed something."""
 KUBECTL = "/opt/slipway/kubectl/current/kubectl"
 # Disk space is looked at where the components write.
 MOUNTS = (

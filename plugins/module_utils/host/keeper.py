@@ -250,7 +250,7 @@ class Keeper:
             stdin=stdin,
             check=False,
             timeout=30,
-            env={"KUBECONFIG": self.paths.kubeconfig},
+            env={"KUBECONFIG": self.paths.kubeconfig, "KUBECACHEDIR": "/run/slipway/kubectl"},
         )
         if said.rc != 0 and any(sign in said.stderr.lower() for sign in _ABSENT):
             raise NoApi(said.stderr.strip().splitlines()[-1])

@@ -16,6 +16,7 @@ from ..core.pki import PkiSeen
 from ..core.state import SeenPath, SeenState
 from . import facts
 from .artifacts import observe_artifacts
+from .containerd import our_registries
 from .etcd import WAL, observe_marks
 from .machine import Machine
 from .pki import observe_pki_paths
@@ -41,7 +42,9 @@ def probe(machine: Machine, sysctls: t.Sequence[str] = ()) -> dict[str, t.Any]:
         "units": lambda host: show_units(host, places.UNITS),
         "keys": lambda host: observe_pki_paths(host, places.CERTIFICATES),
         "artifact_state": observe_artifacts,
+        "registries": lambda host: list(our_registries(host)),
         "nodes": observe_nodes,
+        "record": observe_record,
     }
     with concurrent.futures.ThreadPoolExecutor(max_workers=6) as pool:
         waiting = {name: pool.submit(part, machine) for name, part in parts.items()}
@@ -116,13 +119,24 @@ def cluster_facts(machine: Machine) -> dict[str, t.Any]:
 
 def observe_nodes(machine: Machine) -> t.Optional[dict[str, t.Any]]:
     """The cluster's Nodes, asked of this host's own API server; None where there is none or it does not answer."""
+    nodes = _ask(machine, ["get", "nodes"])
+    return summarize_nodes(nodes).to_data() if nodes else None
+
+
+def observe_record(machine: Machine) -> t.Optional[dict[str, str]]:
+    """What the last run that changed something has left in the cluster; None where nothing answers."""
+    namespace, name = places.RECORD
+    answer = _ask(machine, ["get", "configmap", name, f"--namespace={namespace}", "--ignore-not-found"])
+    return answer.get("data") if answer else None
+
+
+def _ask(machine: Machine, arguments: t.Sequence[str]) -> t.Any:
     if not (machine.exists(places.KUBECTL) and machine.exists(places.ADMIN_CONF)):
         return None
-    call = [places.KUBECTL, f"--kubeconfig={places.ADMIN_CONF}", "--request-timeout=5s", "get", "nodes", "-o", "json"]
-    output = machine.run(call, check=False, timeout=API_TIMEOUT_SECONDS)
-    if output.rc != 0:
-        return None
-    return summarize_nodes(json.loads(output.stdout)).to_data()
+    call = [places.KUBECTL, f"--kubeconfig={places.ADMIN_CONF}", "--request-timeout=5s", *arguments, "--output=json"]
+    # What kubectl remembers of the API goes where it is gone after a boot, not into root's home.
+    output = machine.run(call, check=False, timeout=API_TIMEOUT_SECONDS, env={"KUBECACHEDIR": "/run/slipway/kubectl"})
+    return _json(output.stdout) if output.rc == 0 else None
 
 
 def _json(text: t.Optional[str]) -> t.Any:

@@ -11,10 +11,8 @@ import pytest
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
 from slipway.report import (
     RunLog,
-    diff_lines,
     explain_lines,
     failure_text,
-    plan_lines,
     problem_lines,
     summary_lines,
     table,
@@ -121,22 +119,6 @@ def test_actions_and_report_are_taken_from_results() -> None:
     assert log.report == {"pending": True}
 
 
-def test_plan_lines() -> None:
-    report = {
-        "pending": True,
-        "hosts": {"cp1": [{"module": "slipway.cluster.etcd", "action": "start it"}, {"action": "write x"}], "w1": []},
-        "warnings": ["flannel enforces no NetworkPolicy", {"where": "etcd", "found": "two members"}],
-    }
-    assert plan_lines(report) == [
-        "cp1  + 2 changes: etcd 1, 1",
-        "       etcd: start it",
-        "       write x",
-        "w1   = nothing to do",
-        "warning: flannel enforces no NetworkPolicy",
-        "warning: etcd: two members",
-    ]
-
-
 @pytest.mark.parametrize(
     ("res", "text"),
     [
@@ -163,14 +145,3 @@ def test_explain_lines() -> None:
         "  slipway_x             10  w1",
     ]
     assert explain_lines({}) == []
-
-
-def test_diff_lines() -> None:
-    report = {"diff": {"w1": [{"name": "kubelet config", "before": None, "after": "a\nb\n"}]}}
-    assert diff_lines(report) == [
-        "--- w1: kubelet config (now)",
-        "+++ w1: kubelet config (planned)",
-        "@@ -0,0 +1,2 @@",
-        "+a",
-        "+b",
-    ]
