@@ -117,12 +117,23 @@ def _origin() -> str:
 
 
 def _fault(module: str, change: str, when: str) -> None:
-    """Die here if a test asked for it: the file names one module, one change and before or after."""
+    """Die here if a test asked for it: the file lists faults, each of a module, a change, and before or after.
+
+    The one that is met is taken off the list first, so that the next run gets further.
+    """
     try:
         with open(FAULT_PATH, encoding="utf-8") as stream:
-            fault = json.load(stream)
+            faults = json.load(stream)
     except (OSError, ValueError):
         return
-    if (fault.get("module"), fault.get("change"), fault.get("when")) == (module, change, when):
+    faults = faults if isinstance(faults, list) else [faults]
+    met = {"module": module, "change": change, "when": when}
+    if met not in faults:
+        return
+    faults.remove(met)
+    if faults:
+        with open(FAULT_PATH, "w", encoding="utf-8") as stream:
+            json.dump(faults, stream)
+    else:
         os.unlink(FAULT_PATH)
-        os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
