@@ -1,0 +1,157 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ways to interrupt a run, on a host before or after one change and on the controller, and what must outlast it."""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+from slipway.lab import Lab
+from tests.cluster import support
+
+FAULT = "/run/slipway/fault"
+LOCK = "/run/slipway/lock"
+# One line per key, CA certificate and encryption configuration: its sha256 and path. A key that has a certificate
+# beside its place counts once both are there: until then nobody could have used it.
+MADE = r"""
+cd /
+for key in $(find etc/kubernetes etc/etcd -name '*.key' 2>/dev/null); do
+    public=${key%.key}.crt
+    [ "${key##*/}" = sa.key ] && public=${key%.key}.pub
+    [ -e "$public" ] || continue
+    sha256sum "$key"
+done
+for file in etc/kubernetes/pki/*ca.crt etc/kubernetes/pki/etcd/ca.crt etc/kubernetes/pki/encryption.yaml; do
+    [ ! -e "$file" ] || sha256sum "$file"
+done
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """Where a module is killed: on which host, which module (its short name), at which change, before or after it."""
+
+    host: str
+    module: str
+    change: str
+    when: str
+
+    def __str__(self) -> str:
+        return f"{self.host} {self.module} {self.when} {self.change}"
+
+
+def arm(lab: Lab, cut: Cut) -> None:
+    """Tell the host's engine where to die."""
+    fault = json.dumps({"module": cut.module, "change": cut.change, "when": cut.when})
+    support.shell(lab, cut.host, "install -d -m 0700 /run/slipway")
+    support.on(lab, cut.host, "tee", FAULT, stdin=fault)
+
+
+def is_armed(lab: Lab, host: str) -> bool:
+    """Whether a fault waits there; the engine takes it away as it dies."""
+    return support.ask(lab, host, "test", "-e", FAULT).returncode == 0
+
+
+class Keys:
+    """Every key and CA as it was when it was first seen: none may ever be another."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.seen: dict[str, dict[str, str]] = {}
+
+    def look(self) -> None:
+        """Note what is new; AssertionError with everything that was made twice."""
+        now = support.everywhere(self._lab, self._made)
+        changed = [
+            f"{host}: {path}"
+            for host, files in self.seen.items()
+            for path, digest in files.items()
+            if now[host].get(path) != digest
+        ]
+        assert changed == [], f"made twice or lost: {changed}"
+        self.seen = now
+
+    def _made(self, host: str) -> dict[str, str]:
+        lines = support.shell(self._lab, host, MADE).splitlines()
+        return {path: digest for digest, path in (line.split() for line in lines)}
+
+
+def converge(lab: Lab, keys: Keys) -> None:
+    """Run apply to its end: nothing is left to do then, the cluster works, and no key or CA is another one."""
+    support.ansible_run(lab.inventory, "apply").require()
+    keys.look()
+    support.slipway("plan", "-i", str(lab.inventory)).require()
+    support.slipway("verify", "-i", str(lab.inventory)).require()
+    again = support.ansible_run(lab.inventory, "apply").require()
+    assert {host: stats.changed for host, stats in again.stats.items()} == dict.fromkeys(support.names(lab), 0)
+    keys.look()
+    assert {"etc/kubernetes/pki/ca.key", "etc/kubernetes/pki/ca.crt"} <= set(keys.seen["cp1"])
+
+
+# --- the controller ---------------------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def running(lab: Lab, log: Path) -> collections.abc.Iterator[subprocess.Popen[bytes]]:
+    """An ansible-playbook of its own that applies; killed at the end if it still runs."""
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    argv = [program, "-i", str(lab.inventory), "--forks", "50", "slipway.cluster.apply"]
+    surroundings = {**os.environ, "PATH": f"{Path(program).parent}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            argv,
+            cwd=support.ROOT,
+            env=surroundings,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            kill_tree(process)
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL the process and everything it started; Ansible's workers have sessions of their own."""
+    for pid in (process.pid, *descendants(process.pid)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait(timeout=30)
+
+
+def descendants(pid: int) -> list[int]:
+    """The process's children, and theirs."""
+    found: list[int] = []
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in listing.read_text(encoding="ascii").split():
+                found += [int(child), *descendants(int(child))]
+    return found
+
+
+def holder(lab: Lab, host: str) -> dict[str, t.Any]:
+    """Who holds the host's lock, by its own word; empty when nobody does."""
+    text = support.ask(lab, host, "cat", LOCK).stdout
+    return dict(json.loads(text)) if text.strip() else {}
+
+
+def waits_for(lab: Lab, host: str, script: str, *, timeout: float = 180) -> None:
+    """Return at the moment a script of sh says yes on the host, which is asked many times a second."""
+    loop = f"until {{ {script}; }} >/dev/null 2>&1; do sleep 0.05; done"
+    done = support.ask(lab, host, "timeout", f"{timeout:g}", "sh", "-c", loop, timeout=timeout + 10)
+    assert done.returncode == 0, f"{host}: not within {timeout:g} s: {script}"
+
+
+def in_module(name: str) -> str:
+    """For ``waits_for``: the named module holds the lock. One that was killed leaves its name there."""
+    pid = rf"""$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' {LOCK})"""
+    return f"""grep -q '"module": "{name}"' {LOCK} && kill -0 {pid}"""

@@ -1,0 +1,115 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A first apply that is cut again and again: each run goes on where the last one ended, and no key is made twice.
+
+The tests walk through one first apply, in the order of its changes. Modules are killed on a host before and after
+five telling changes (tests/drills/test_every_cut.py takes all), the whole run on the controller at three moments.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import json
+from pathlib import Path
+
+import pytest
+
+from slipway.lab import Lab
+from tests.cluster import cutting, support
+from tests.cluster.cutting import Cut, Keys
+
+KUBERNETES_CA = "make authority kubernetes"
+APISERVER_UNIT = "write /etc/systemd/system/kube-apiserver.service"
+TOKEN_FILE = "write /run/slipway/bootstrap-kubelet.conf"
+
+
+@pytest.fixture(scope="module")
+def pair() -> collections.abc.Iterator[Lab]:
+    """A control-plane host and a worker, bare at first."""
+    with support.lab_of(support.lab_name("cut"), workers=1) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def keys(pair: Lab) -> Keys:
+    """What was made in all these runs."""
+    return Keys(pair)
+
+
+def cut_short(lab: Lab, keys: Keys, host: str, module: str, change: str) -> None:
+    """Two runs, killed before and after one change."""
+    for when in ("before", "after"):
+        cut = Cut(host, module, change, when)
+        cutting.arm(lab, cut)
+        run = support.ansible_run(lab.inventory, "apply")
+        assert run.code != 0, f"{cut}: the run came to its end\n{run.output()}"
+        assert not cutting.is_armed(lab, host), f"{cut}: was not reached\n{run.problem_text()}"
+        assert run.stats[host].failed == 1, run.output()
+        keys.look()
+
+
+def test_cut_while_artefacts_are_unpacked(pair: Lab, keys: Keys) -> None:
+    cut_short(pair, keys, "w1", "artifacts", f"unpack kubelet {version('kubernetes')}")
+    assert support.ask(pair, "w1", "test", "-e", "/opt/slipway/kubelet/current").returncode == 1
+
+
+def version(component: str) -> str:
+    """A component's version in the bundle."""
+    bundle = json.loads((support.BUNDLE / "bundle.json").read_text(encoding="utf-8"))
+    return str(bundle["versions"][component])
+
+
+def test_a_module_that_outlives_its_killed_run_is_waited_for(pair: Lab, keys: Keys, tmp_path: Path) -> None:
+    with cutting.running(pair, tmp_path / "first") as first:
+        cutting.waits_for(pair, "w1", cutting.in_module("artifacts"))
+        module = str(cutting.holder(pair, "w1")["pid"])
+        support.on(pair, "w1", "kill", "-STOP", module)
+        cutting.kill_tree(first)
+    support.on(pair, "w1", "kill", "-0", module)
+    with cutting.running(pair, tmp_path / "second") as second:
+        others = f"find /proc/[0-9]*/fd -lname {cutting.LOCK} | grep -v ^/proc/{module}/"
+        cutting.waits_for(pair, "w1", others)
+        assert cutting.holder(pair, "w1")["pid"] == int(module)
+        assert second.poll() is None
+        support.on(pair, "w1", "kill", "-CONT", module)
+        cutting.waits_for(pair, "w1", "test -e /opt/slipway/kubelet/current")
+        cutting.waits_for(pair, "w1", cutting.in_module("containerd"))
+    assert support.ask(pair, "w1", "kill", "-0", module).returncode == 1
+    keys.look()
+
+
+def test_cut_between_the_first_ca_and_the_rest(pair: Lab, keys: Keys) -> None:
+    cut_short(pair, keys, "cp1", "pki", KUBERNETES_CA)
+    assert "etc/kubernetes/pki/ca.key" in keys.seen["cp1"]
+    assert "etc/kubernetes/pki/sa.key" not in keys.seen["cp1"]
+
+
+def test_cut_around_the_start_of_etcd(pair: Lab, keys: Keys) -> None:
+    cut_short(pair, keys, "cp1", "etcd_member", "start etcd.service")
+    assert support.ask(pair, "cp1", "test", "-e", "/etc/etcd/formed").returncode == 1
+
+
+def test_cut_while_the_control_plane_is_written(pair: Lab, keys: Keys) -> None:
+    cut_short(pair, keys, "cp1", "component", APISERVER_UNIT)
+
+
+def test_killed_while_the_control_plane_starts(pair: Lab, keys: Keys, tmp_path: Path) -> None:
+    with cutting.running(pair, tmp_path / "run") as run:
+        cutting.waits_for(pair, "cp1", "systemctl show -P ActiveState kube-apiserver.service | grep -q ^activating")
+        cutting.kill_tree(run)
+    keys.look()
+
+
+def test_cut_while_a_worker_joins(pair: Lab, keys: Keys) -> None:
+    cut_short(pair, keys, "w1", "component", TOKEN_FILE)
+
+
+def test_killed_while_a_worker_joins(pair: Lab, keys: Keys, tmp_path: Path) -> None:
+    with cutting.running(pair, tmp_path / "run") as run:
+        cutting.waits_for(pair, "w1", f"{cutting.in_module('component')} && systemctl is-active kubelet.service")
+        cutting.kill_tree(run)
+    keys.look()
+
+
+def test_then_it_converges(pair: Lab, keys: Keys) -> None:
+    cutting.converge(pair, keys)
