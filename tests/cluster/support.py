@@ -57,6 +57,7 @@ def lab_of(
     control_plane: int = 1,
     isolated: bool = True,
     os_: str = "debian-13",
+    host_os: t.Mapping[str, str] | None = None,
     bare_packages: bool = False,
     extra_vars: t.Mapping[str, t.Any] | None = None,
 ) -> collections.abc.Iterator[Lab]:
@@ -73,6 +74,7 @@ def lab_of(
         workers=workers,
         isolated=isolated,
         os=os_,
+        host_os=tuple((host_os or {}).items()),
         bare_packages=bare_packages,
     )
     try:
