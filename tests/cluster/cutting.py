@@ -49,16 +49,21 @@ class Cut:
         return f"{self.host} {self.module} {self.when} {self.change}"
 
 
-def arm(lab: Lab, cut: Cut) -> None:
-    """Tell the host's engine where to die."""
-    fault = json.dumps({"module": cut.module, "change": cut.change, "when": cut.when})
-    support.shell(lab, cut.host, "install -d -m 0700 /run/slipway")
-    support.on(lab, cut.host, "tee", FAULT, stdin=fault)
+def arm(lab: Lab, cuts: t.Iterable[Cut]) -> None:
+    """Tell the engines where to die: at the first of these points that one meets, and in the next run at the next."""
+    faults: dict[str, list[dict[str, str]]] = {}
+    for cut in cuts:
+        fault = {"module": cut.module, "change": cut.change, "when": cut.when}
+        faults.setdefault(cut.host, []).append(fault)
+    for host, listed in faults.items():
+        support.shell(lab, host, "install -d -m 0700 /run/slipway")
+        support.on(lab, host, "tee", FAULT, stdin=json.dumps(listed))
 
 
-def is_armed(lab: Lab, host: str) -> bool:
-    """Whether a fault waits there; the engine takes it away as it dies."""
-    return support.ask(lab, host, "test", "-e", FAULT).returncode == 0
+def armed(lab: Lab, host: str) -> list[Cut]:
+    """The points on this host that no run has met yet; the engine takes each away as it dies there."""
+    listed = support.ask(lab, host, "cat", FAULT).stdout
+    return [Cut(host, fault["module"], fault["change"], fault["when"]) for fault in json.loads(listed or "[]")]
 
 
 class Keys:

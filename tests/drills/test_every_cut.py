@@ -1,0 +1,59 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The first apply, killed before and after every single change it makes: it goes on each time and converges.
+
+The engine makes one change right after the other, so a module of N changes can be cut at N + 1 points: before the
+first, between each two (which is after the one and before the next), and after the last. The hosts are cut side by
+side: each dies at its own next point. SLIPWAY_CUTS=N ends after N runs that were cut, to try it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tests.cluster import cutting, support
+from tests.cluster.cutting import Cut, Keys
+
+# These work on many artefacts at once: one that is killed at the first may have done others too.
+AT_ONCE = frozenset({"seed", "artifacts"})
+
+
+def points(run: support.Run) -> list[Cut]:
+    """Every point at which the run can be cut, from what each module of a run in check mode announced."""
+    found = []
+    for event in run.events:
+        actions = support.actions_of([event])
+        # A label's or taint's sentence goes on after its change's name.
+        names = [action.text.partition(": ")[0] if action.module == "node" else action.text for action in actions]
+        found += [Cut(action.host, action.module, name, "before") for action, name in zip(actions, names, strict=True)]
+        found += [Cut(actions[-1].host, actions[-1].module, names[-1], "after")] if actions else []
+    return found
+
+
+def test_a_first_apply_cut_at_every_change_converges() -> None:
+    most = int(os.environ.get("SLIPWAY_CUTS", "0"))
+    with support.lab_of(support.lab_name("every"), workers=1) as lab:
+        keys = Keys(lab)
+        announced = support.ansible_run(lab.inventory, "apply", "--check").require()
+        waiting = points(announced)
+        assert len(waiting) > 200
+        cutting.arm(lab, waiting)
+        runs = 0
+        while waiting:
+            run = support.ansible_run(lab.inventory, "apply")
+            left = [cut for host in support.names(lab) for cut in cutting.armed(lab, host)]
+            met = [cut for cut in waiting if cut not in left]
+            print(f"{run.seconds:5.1f} s, {len(left)} left: {', '.join(map(str, met))}", flush=True)
+            keys.look()
+            if run.code == 0:
+                break
+            assert met, f"failed by itself\n{run.problem_text()}\n{run.output()[-4000:]}"
+            waiting = left
+            runs += 1
+            if runs == most:
+                for host in support.names(lab):
+                    support.on(lab, host, "rm", "-f", cutting.FAULT)
+                break
+        cutting.converge(lab, keys)
+        missed = [] if runs == most else [str(cut) for cut in waiting if cut.module not in AT_ONCE]
+        assert missed == [], "announced, but never come to"
