@@ -152,7 +152,7 @@ class _Run:
             "see: systemctl status kube-controller-manager kube-scheduler on a control-plane host, kubelet on the nodes"
         )
         try:
-            self._machine.wait("the replacement", lacking, timeout=self._want.timeout / 2, interval=0.5)
+            self._machine.wait("the replacement", lacking, timeout=self._want.timeout, interval=0.5)
         except SlipwayError as error:
             return Check("replacement", ok=False, done=done, seen=error.problems[0].found, hint=hint)
         new = [
@@ -269,8 +269,8 @@ def _stale(kubectl: Kubectl) -> list[str]:
 
 def _remove(kubectl: Kubectl, namespaces: t.Sequence[str], *, wait: bool) -> None:
     if namespaces:
-        arguments = ["delete", "namespace", "--ignore-not-found", "--timeout=60s", f"--wait={str(wait).lower()}"]
-        kubectl.run([*arguments, *namespaces], timeout=70)
+        arguments = ["delete", "namespace", "--ignore-not-found", "--timeout=90s", f"--wait={str(wait).lower()}"]
+        kubectl.run([*arguments, *namespaces], timeout=100)
 
 
 def _timed(aspect: str, step: t.Callable[[], Check]) -> Check:
