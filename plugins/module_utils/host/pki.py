@@ -16,6 +16,7 @@ import ipaddress
 import json
 import os
 import pwd
+import re
 import secrets
 import shutil
 import stat
@@ -257,6 +258,29 @@ def _issue(machine: Machine, authority: Authority, leaf: Certificate) -> None:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     machine.write(leaf.key, key, mode=int(leaf.mode, 8), owner=leaf.owner, group=leaf.group)
     machine.write(leaf.certificate, content, mode=0o644, owner=leaf.owner, group=leaf.group)
+
+
+def sign_request(machine: Machine, authority: Authority, leaf: Certificate, request: str) -> bytes:
+    """A certificate in PEM for a key that is elsewhere.
+
+    Of ``request`` (PEM) only the key counts, and that its holder signed it; subject, usages and days are the leaf's.
+    """
+    issuer = _certificate_of(machine, authority)
+    now = int(time.time())
+    period = (max(now - BACKDATE_SECONDS, issuer.not_before), min(now + leaf.days * 86400, issuer.not_after))
+    names = [("O", name) for name in leaf.organizations] + [("CN", leaf.common_name)]
+    with _workspace() as directory:
+        config = _write_config(machine, directory, _leaf_subject(leaf), _leaf_extensions(leaf))
+        path = os.path.join(directory, "request.pem")
+        machine.write(path, request.encode(), mode=0o600)
+        signer = ["-cert", authority.certificate, "-keyfile", authority.key, "-utf8"]
+        subject = ["-subj", "".join(f"/{key}={_escaped(name)}" for key, name in names)]
+        return _sign(machine, directory, config, [*signer, *subject], path, period)
+
+
+def _escaped(name: str) -> str:
+    """A name as ``openssl ca -subj`` reads it."""
+    return re.sub(r"([/+\\=])", r"\\\1", name)
 
 
 def _certificate_of(machine: Machine, authority: Authority) -> CertificateFacts:
