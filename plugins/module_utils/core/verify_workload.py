@@ -114,8 +114,11 @@ def pods_of(listing: t.Mapping[str, t.Any], app: str) -> list[PodSeen]:
 
 
 def lacking_pods(listing: t.Mapping[str, t.Any], nodes: t.Collection[str]) -> list[str]:
-    """What keeps the workloads from being complete, a text each: a probe on each node, the backends, the walled pod."""
-    probes = pods_of(listing, PROBE)
+    """What keeps the workloads from being complete, a text each: a probe on each node, the backends, the walled pod.
+
+    A probe on any other node, one that is not Ready, does not count.
+    """
+    probes = [pod for pod in pods_of(listing, PROBE) if pod.node in nodes]
     lacks = [f"no pod on node {name} yet" for name in sorted(set(nodes) - {pod.node for pod in probes})]
     others = [(BACKEND, backend_count(len(nodes))), (WALLED, 1)]
     for app, wanted in others:

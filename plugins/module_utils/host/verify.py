@@ -85,9 +85,8 @@ class _Run:
     def checks(self, proxy: ApiProxy) -> list[Check]:
         """Put up, ask, judge. Without pods there is nobody to ask, so what needs them is then left out."""
         nodes = summarize_nodes(self._kubectl.nodes())
-        objects = verify_workload.workload_objects(
-            namespace=self._namespace, image=self._want.image, nodes=len(nodes.nodes)
-        )
+        ready = [name for name, node in nodes.nodes.items() if node.ready]
+        objects = verify_workload.workload_objects(namespace=self._namespace, image=self._want.image, nodes=len(ready))
         self._kubectl.apply([verify_workload.namespace_object(self._namespace), *objects])
         checks = [
             _timed("etcd", lambda: _check_etcd(self._machine, self._want.etcd)),
@@ -95,7 +94,7 @@ class _Run:
             _timed("nodes", lambda: verify.judge_nodes(nodes, self._want.nodes)),
             _timed("kubelets", lambda: _check_node_health(proxy, nodes, "kubelets", "/proxy/healthz")),
             _timed("kube-proxy", lambda: _check_node_health(proxy, nodes, "kube-proxy", ":10256/proxy/livez")),
-            _timed("pods start", lambda: self._check_started(nodes)),
+            _timed("pods start", lambda: self._check_started(ready)),
         ]
         if not checks[-1].ok:
             return checks
@@ -115,11 +114,13 @@ class _Run:
         listing = self._kubectl.json(["get", "pods", f"--namespace={self._namespace}"])
         return t.cast("dict[str, t.Any]", listing)
 
-    def _check_started(self, nodes: NodesSeen) -> Check:
+    def _check_started(self, ready: t.Sequence[str]) -> Check:
         def lacking() -> t.Optional[str]:
-            return "; ".join(verify_workload.lacking_pods(self._pods(), list(nodes.nodes))[:5]) or None
+            return "; ".join(verify_workload.lacking_pods(self._pods(), ready)[:5]) or None
 
-        done = "started a pod on every node, and a Deployment"
+        done = "started a pod on every Ready node, and a Deployment"
+        if not ready:
+            return Check("pods start", ok=False, done=done, seen="no Node is Ready")
         try:
             self._machine.wait("the pods", lacking, timeout=self._want.timeout, interval=0.5)
         except SlipwayError as error:
@@ -128,7 +129,7 @@ class _Run:
             )
             return Check("pods start", ok=False, done=done, seen=error.problems[0].found, hint=hint)
         count = len(self._pods()["items"])
-        return Check("pods start", ok=True, done=done, seen=f"{count} pods ready on {len(nodes.nodes)} nodes")
+        return Check("pods start", ok=True, done=done, seen=f"{count} pods ready on {len(ready)} nodes")
 
     def _check_replacement(self, talk: Talk) -> Check:
         """Delete one backend and kill the program of another; both must serve again."""

@@ -32,7 +32,8 @@ class Talk:
         self._kubectl = kubectl
         self._proxy = proxy
         self._namespace = namespace
-        self._probes = verify_workload.pods_of(listing, PROBE)
+        # A pod on a node that is not Ready does not serve; the finding on nodes has named it.
+        self._probes = [pod for pod in verify_workload.pods_of(listing, PROBE) if not pod.lack]
         self._backends = verify_workload.pods_of(listing, BACKEND)
         self._walled = verify_workload.pods_of(listing, WALLED)
 

@@ -1,0 +1,263 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A verification of a cluster in memory: what it asks, what it finds, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import signal
+import typing as t
+import urllib.parse
+
+import pytest
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from ansible_collections.slipway.cluster.plugins.module_utils.core.verify import Check
+from ansible_collections.slipway.cluster.plugins.module_utils.host import verify
+from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine, Output
+
+Json = dict[str, t.Any]
+
+
+class Cluster:
+    """Three nodes that work, unless ``broken`` says what does not."""
+
+    def __init__(self, *broken: str) -> None:
+        self.broken = set(broken)
+        self.nodes = ["cp1", "w1", "w2"]
+        self.namespaces: dict[str, str] = {}
+        self.pods: dict[str, Json] = {}
+        self.proxies = 0
+        self.made = 0
+
+    def put_up(self, objects: t.Sequence[Json]) -> None:
+        if "apply" in self.broken:
+            raise SlipwayError(Problem("kubectl apply", "refused"))
+        for item in objects:
+            if item["kind"] == "Namespace":
+                self.namespaces[item["metadata"]["name"]] = "now"
+            for number in range(item["spec"].get("replicas", 3) if item["kind"] in ("DaemonSet", "Deployment") else 0):
+                self.add_pod(item["metadata"]["name"], self.nodes[number % 3])
+
+    def add_pod(self, app: str, node: str) -> None:
+        self.made += 1
+        name = f"{app}-{self.made}"
+        ready = str(not (node == "w2" and "w2" in self.broken) and "image" not in self.broken)
+        waiting = {"waiting": {"reason": "ErrImageNeverPull"}} if "image" in self.broken else {}
+        self.pods[name] = {
+            "metadata": {"name": name, "labels": {"app": app}},
+            "spec": {"nodeName": node},
+            "status": {
+                "podIP": f"10.244.0.{self.made}",
+                "conditions": [{"type": "Ready", "status": ready}],
+                "containerStatuses": [{"restartCount": 0, "state": waiting}],
+            },
+        }
+
+    def node_list(self) -> Json:
+        def node(name: str) -> Json:
+            status = str(not (name == "w2" and "w2" in self.broken))
+            return {
+                "metadata": {"name": name},
+                "status": {
+                    "conditions": [{"type": "Ready", "status": status}],
+                    "nodeInfo": {"kubeletVersion": "v1.37.0"},
+                },
+            }
+
+        return {"items": [node(name) for name in self.nodes]}
+
+    def answer(self, path: str) -> tuple[int, str]:
+        """What the proxy says to a GET."""
+        url = urllib.parse.urlsplit(path)
+        query = dict(urllib.parse.parse_qsl(url.query))
+        if url.path.startswith("/api/v1/nodes/"):
+            down = "kube-proxy" in self.broken and "10256/proxy/livez" in path and "w1" in path
+            return (503, '{"message": "connection refused"}') if down else (200, "ok")
+        name = url.path.split("/pods/")[1].partition("/")[0].partition(":")[0]
+        if url.path.endswith("/log"):
+            return 200, "Started HTTP server on port 8080"
+        if url.path.endswith("/exit"):
+            self.pods[name]["status"]["containerStatuses"][0]["restartCount"] += 1
+            return 502, "EOF"
+        return 200, json.dumps(self.dial(self.pods[name], query))
+
+    def dial(self, source: Json, query: Json) -> Json:
+        host, tries = query["host"], int(query["tries"])
+        if "dns" in self.broken and "backend" in host:
+            return {"errors": [f"lookup {host}: no such host"]}
+        backends = [name for name, pod in self.pods.items() if pod["metadata"]["labels"]["app"] == "backend"]
+        if host == "10.96.1.1" or "backend" in host:
+            if "endpoint" in self.broken:
+                backends = backends[:-1]
+            return {"responses": [backends[(number + tries) % len(backends)] for number in range(max(tries, 1))]}
+        target = next(pod for pod in self.pods.values() if pod["status"]["podIP"] == host)
+        crossing = target["spec"]["nodeName"] != source["spec"]["nodeName"]
+        if "w1" in (target["spec"]["nodeName"], source["spec"]["nodeName"]) and crossing and "pods" in self.broken:
+            return {"errors": ["read udp: i/o timeout"]}
+        request = query["request"]
+        return {"responses": [request.partition("msg=")[2] if "echo" in request else target["metadata"]["name"]]}
+
+
+class FakeKubectl:
+    """kubectl over that cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+
+    def nodes(self) -> Json:
+        return self.cluster.node_list()
+
+    def apply(self, objects: t.Sequence[Json]) -> None:
+        self.cluster.put_up(objects)
+
+    def json(self, arguments: t.Sequence[str]) -> t.Any:
+        cluster, what = self.cluster, arguments[1]
+        if what == "pods":
+            return {"items": list(cluster.pods.values())}
+        if what == "service":
+            return {"spec": {"clusterIP": "10.96.1.1"}}
+        if what == "leases":
+            stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            names = ("kube-controller-manager", "kube-scheduler")
+            return {"items": [{"metadata": {"name": name}, "spec": {"renewTime": stamp}} for name in names]}
+        if what == "namespaces":
+            items = [
+                {"metadata": {"name": name, "creationTimestamp": made}}
+                for name, made in cluster.namespaces.items()
+                if made != "now"
+            ]
+            return {"items": items}
+        return {"metadata": {}} if arguments[2] in cluster.namespaces else None
+
+    def run(self, arguments: t.Sequence[str], **_options: t.Any) -> Output:
+        cluster = self.cluster
+        if arguments[0] == "get" and arguments[1] == "endpointslices":
+            if "api" in cluster.broken:
+                return Output(1, "", "connection refused")
+            slices = [{"ports": [{"port": 6443}], "endpoints": [{"addresses": ["10.0.0.1"]}]}]
+            return Output(0, json.dumps({"items": slices}), "")
+        if arguments[0] == "exec":
+            return Output(0, arguments[-1], "")
+        if arguments[:2] == ["delete", "pod"]:
+            app, node = (
+                cluster.pods[arguments[2]]["metadata"]["labels"]["app"],
+                cluster.pods[arguments[2]]["spec"]["nodeName"],
+            )
+            cluster.add_pod(app, node)
+            del cluster.pods[arguments[2]]
+        if arguments[:2] == ["delete", "namespace"]:
+            for name in arguments[2:]:
+                cluster.namespaces.pop(name, None)
+        return Output(0, "[+]ping ok", "")
+
+
+class Impatient(Machine):
+    """Asks once."""
+
+    def exists(self, path: str) -> bool:
+        return False
+
+    def wait(self, what: str, predicate: t.Callable[[], str | None], **_options: t.Any) -> None:
+        seen = predicate()
+        if seen is not None:
+            raise SlipwayError(Problem(what, f"last seen: {seen}"))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, Check]]:
+    def go(cluster: Cluster, **options: t.Any) -> dict[str, Check]:
+        @contextlib.contextmanager
+        def proxy(_kubectl: str, _kubeconfig: str) -> t.Iterator[t.Any]:
+            class Proxy:
+                def get(self, path: str, *, timeout: float = 15) -> tuple[int, str]:
+                    return cluster.answer(path)
+
+            cluster.proxies += 1
+            try:
+                yield Proxy()
+            finally:
+                cluster.proxies -= 1
+
+        monkeypatch.setattr(verify, "Kubectl", lambda *_arguments: FakeKubectl(cluster))
+        monkeypatch.setattr(verify, "open_proxy", proxy)
+        want = verify.VerifyWant(
+            kubectl="kubectl",
+            kubeconfig="admin.conf",
+            image="agnhost",
+            domain="cluster.local",
+            outside_name="",
+            nodes=options.get("nodes", {}),
+            etcd=verify.Etcd("", (), "", "", ""),
+            timeout=1,
+        )
+        return {check.aspect: check for check in verify.verify_cluster(Impatient(), want)}
+
+    return go
+
+
+def failed(checks: dict[str, Check]) -> set[str]:
+    return {aspect for aspect, check in checks.items() if not check.ok}
+
+
+def test_a_cluster_that_works(run: t.Callable[..., dict[str, Check]]) -> None:
+    cluster = Cluster()
+    checks = run(cluster, nodes={"cp1": "v1.37.0", "w1": "", "w2": ""})
+    assert failed(checks) == set()
+    assert {aspect for aspect, check in checks.items() if check.skipped} == {"etcd", "DNS outside"}
+    assert "6 of 6 directed pairs of 3 nodes" in checks["pod to pod"].seen
+    assert "9 of 9 answers" in checks["DNS inside"].seen
+    assert (cluster.namespaces, cluster.proxies) == ({}, 0)
+
+
+@pytest.mark.parametrize(
+    ("broken", "aspects", "said"),
+    [
+        ("api", {"API servers"}, "no API"),
+        ("apply", {"workload"}, "refused"),
+        ("image", {"pods start"}, "ErrImageNeverPull"),
+        ("pods", {"pod to pod"}, "cp1 -> w1: UDP: read udp: i/o timeout"),
+        ("kube-proxy", {"kube-proxy"}, "w1: connection refused (status 503)"),
+        ("endpoint", {"service", "replacement"}, "never reached backend-"),
+        ("dns", {"DNS inside"}, "no such host"),
+        ("w2", {"nodes"}, "w2: Ready=False"),
+    ],
+)
+def test_what_is_broken_is_found_and_all_is_removed(
+    run: t.Callable[..., dict[str, Check]], broken: str, aspects: set[str], said: str
+) -> None:
+    cluster = Cluster(broken)
+    checks = run(cluster)
+    assert failed(checks) == aspects
+    assert any(said in checks[aspect].seen for aspect in aspects)
+    assert (cluster.namespaces, cluster.proxies) == ({}, 0)
+
+
+def test_a_termination_takes_everything_down(run: t.Callable[..., dict[str, Check]]) -> None:
+    cluster = Cluster()
+    answer = cluster.answer
+
+    def killed(path: str) -> tuple[int, str]:
+        if path.endswith("/proxy/healthz"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return answer(path)
+
+    cluster.answer = killed  # type: ignore[method-assign]
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        run(cluster)
+    assert cluster.namespaces == {}
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_a_killed_run_left_is_removed_and_what_runs_is_not(run: t.Callable[..., dict[str, Check]]) -> None:
+    cluster = Cluster()
+    now = datetime.datetime.now(datetime.UTC)
+    ages = {"slipway-verify-old": 3600, "slipway-verify-other": 30}
+    for name, age in ages.items():
+        cluster.namespaces[name] = (now - datetime.timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    run(cluster)
+    assert set(cluster.namespaces) == {"slipway-verify-other"}
