@@ -36,17 +36,25 @@ def bare(lab: Lab) -> dict[str, support.Fingerprint]:
     return support.fingerprints(lab)
 
 
+@pytest.fixture(scope="session")
+def planned(lab: Lab, bare: dict[str, support.Fingerprint]) -> support.Said:
+    """``slipway plan --json`` on bare hosts."""
+    del bare
+    return support.slipway("plan", "--json", "-i", str(lab.inventory))
+
+
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """A run in check mode on bare hosts, and what the hosts were afterwards."""
+    """A run in check mode on bare hosts, and what the hosts were after it and after plan."""
 
     run: support.Run
     after: t.Mapping[str, support.Fingerprint]
 
 
 @pytest.fixture(scope="session")
-def checked(lab: Lab, bare: dict[str, support.Fingerprint]) -> Checked:
-    """``apply --check --diff`` before anything else."""
+def checked(lab: Lab, planned: support.Said) -> Checked:
+    """``apply --check --diff`` on bare hosts."""
+    del planned
     run = support.ansible_run(lab.inventory, "apply", "--check", "--diff")
     return Checked(run, support.fingerprints(lab))
 

@@ -23,7 +23,15 @@ def test_check_mode_on_bare_hosts_succeeds(checked: Checked) -> None:
     checked.run.require()
 
 
-def test_check_mode_on_bare_hosts_touches_nothing(bare: dict[str, support.Fingerprint], checked: Checked) -> None:
+def test_plan_on_bare_hosts_finds_much_to_do(planned: support.Said) -> None:
+    report = json.loads(planned.require(2).out)
+    assert report["pending"] is True
+    assert report["problems"] == report["unreachable"] == []
+
+
+def test_plan_and_check_mode_on_bare_hosts_touch_nothing(
+    bare: dict[str, support.Fingerprint], checked: Checked
+) -> None:
     assert support.difference(bare, checked.after) == []
 
 
@@ -67,8 +75,8 @@ def test_apply_does_what_check_mode_announced(host: str, checked: Checked, appli
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_apply_does_what_the_plan_announced(host: str, checked: Checked, applied: support.Run) -> None:
-    assert surplus(checked.run.announced(host), applied.of(host)) == ([], [])
+def test_apply_does_what_plan_announced(host: str, planned: support.Said, applied: support.Run) -> None:
+    assert surplus(support.announced(json.loads(planned.out), host), applied.of(host)) == ([], [])
 
 
 def surplus(left: list[tuple[str, str]], right: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], ...]:
@@ -141,12 +149,13 @@ def everything(lab: Lab) -> list[str]:
 
 
 def test_verify_finds_all_well_and_leaves_nothing_behind(cluster: Lab) -> None:
-    before, hosts_before = everything(cluster), support.fingerprints(cluster)
+    trees = ("/etc", "/usr/local", "/opt", "/root")
+    before, hosts_before = everything(cluster), support.fingerprints(cluster, *trees)
     said = support.slipway("verify", "--json", "-i", str(cluster.inventory)).require()
     report = json.loads(said.out)
     assert report["problems"] == []
     assert len(report["checks"]) > 10, report
     assert [check for check in report["checks"] if check.get("ok") is not True] == []
     assert everything(cluster) == before
-    left = support.difference(hosts_before, support.fingerprints(cluster))
-    assert [line for line in left if any(f"{root}/" in line for root in ("/etc", "/usr/local", "/opt", "/root"))] == []
+    left = support.difference(hosts_before, support.fingerprints(cluster, *trees))
+    assert [line for line in left if any(f": {tree}/" in line for tree in trees)] == []
