@@ -87,7 +87,7 @@ class RunLog:
         if not isinstance(result, dict):
             result = {"msg": str(result)}
         self._count(kind, host, data, result)
-        speaker = "" if data.get("task_action") in CONTROLLER_ACTIONS else host
+        speaker = "" if data.get("task_action") in CONTROLLER_ACTIONS else _doer(host, result)
         self._collect(speaker, result)
         if kind == "runner_on_unreachable":
             found = f"cannot be reached: {_first_line(result.get('msg', ''))}"
@@ -136,6 +136,12 @@ class RunLog:
             hosts.append(host)
         line = ": ".join(part for part in (host, _first_line(problem.text())) if part)
         return [f"  {line}"] if not problem.warning else []
+
+
+def _doer(host: str, result: t.Mapping[str, t.Any]) -> str:
+    """Who did it: Ansible books a delegated task to the host for which it was done, its own to the one that did it."""
+    delegated = result.get("_ansible_delegated_vars")
+    return str((delegated if isinstance(delegated, dict) else {}).get("ansible_delegated_host") or host)
 
 
 def failure_text(result: t.Mapping[str, t.Any]) -> str:

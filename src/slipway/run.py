@@ -108,6 +108,8 @@ def environment(settings: t.Any, current: t.Mapping[str, str]) -> dict[str, str]
     env["ANSIBLE_HOST_KEY_CHECKING"] = str(settings.HOST_KEY_CHECKING)
     paths = [collections_root(), *settings.COLLECTIONS_PATHS]
     env["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join(dict.fromkeys(str(path) for path in paths))
+    # ansible-runner drops results longer than 700,000 characters, and the plan of many hosts is.
+    env["MAX_EVENT_RES"] = str(1 << 26)
     # Ansible refuses to start in the C locale.
     if current.get("LC_ALL") in {"C", "POSIX"}:
         env["LC_ALL"] = "C.UTF-8"

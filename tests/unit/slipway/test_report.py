@@ -119,6 +119,11 @@ def test_actions_and_report_are_taken_from_results() -> None:
     assert log.report == {"pending": True}
 
 
+def test_a_delegated_action_belongs_to_who_did_it() -> None:
+    told = {"actions": ["create X"], "_ansible_delegated_vars": {"ansible_delegated_host": "cp1"}}
+    assert folded(result("ok", "a", told)).actions == {"cp1": ["create X"]}
+
+
 @pytest.mark.parametrize(
     ("res", "text"),
     [

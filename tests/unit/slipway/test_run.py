@@ -37,6 +37,7 @@ def test_environment_has_quick_defaults_and_our_collection_first() -> None:
     env = environment(settings(), {"PATH": "/usr/bin"})
     assert env["ANSIBLE_PIPELINING"] == "1"
     assert env["ANSIBLE_HOST_KEY_CHECKING"] == "True"
+    assert int(env["MAX_EVENT_RES"]) > 10_000_000
     assert env["ANSIBLE_COLLECTIONS_PATH"].split(":")[0] == collections_root()
     assert env["PATH"].split(":") == [str(pathlib.Path(sys.executable).parent), "/usr/bin"]
     assert "LC_ALL" not in env
