@@ -104,12 +104,12 @@ def test_what_runs_is_what_was_asked_for(cluster: Lab) -> None:
 @pytest.fixture(scope="module")
 def second(cluster: Lab) -> support.Said:
     """The same playbook again, by Ansible's own command."""
-    return support.command("ansible-playbook", "-i", str(cluster.inventory), "slipway.cluster.apply")
+    return support.command("ansible-playbook", "-v", "-i", str(cluster.inventory), "slipway.cluster.apply")
 
 
 def test_a_second_apply_changes_nothing(second: support.Said) -> None:
     numbers = support.recap(second.require().out)
-    assert {host: stats.changed for host, stats in numbers.items()} == dict.fromkeys(HOSTS, 0)
+    assert {host: stats.changed for host, stats in numbers.items()} == dict.fromkeys(HOSTS, 0), second.out
     assert all(0 < stats.results <= SETTLED_RESULTS for stats in numbers.values()), numbers
 
 
