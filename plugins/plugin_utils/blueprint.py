@@ -118,6 +118,7 @@ def make(inputs: Inputs) -> dict[str, t.Any]:
     zipapp = base64.b64encode(build_keeper()).decode()
     plan = planner.build(planner.Context(spec, layout, nodes, seen, lock, verdict, zipapp))
     return _data(spec, layout, nodes, plan, lock, bundle) | {
+        "manifests": _manifests(spec, layout, lock, resolvers=any(probe.resolvers for probe in probes.values())),
         "warnings": [problem.as_dict() for problem in (*spec.warnings, *warnings)],
         "explain": {name: [list(map(str, row)) for row in explain(spec, name)] for name in spec.nodes},
     }
@@ -209,7 +210,6 @@ def _data(
             for name, steps in plan.steps.items()
         },
         "nodes": list(plan.nodes),
-        "manifests": _manifests(spec, layout, lock, nodes),
         "record": {"spec": spec.digest(), "versions": dict(layout.versions)},
         "verify": _verify(spec, layout, nodes, lock),
         "kubeconfig": {"days": spec.certificates.kubeconfig_days},
@@ -236,12 +236,11 @@ def _groups(node: Node, spec: ClusterSpec, pending: bool) -> dict[str, t.Any]:
     }
 
 
-def _manifests(
-    spec: ClusterSpec, layout: Layout, lock: Lock, nodes: t.Mapping[str, Node]
-) -> dict[str, list[dict[str, t.Any]]]:
+def _manifests(spec: ClusterSpec, layout: Layout, lock: Lock, *, resolvers: bool) -> dict[str, list[dict[str, t.Any]]]:
     references = {entry.name: entry.reference for entry in lock.artifacts if entry.kind == "image"}
     flannel = addons.flannel_objects() if layout.network == "flannel" else []
-    del nodes
+    # CoreDNS asks the resolvers of the node it runs on, unless the user names some; without any it must not forward.
+    upstreams = list(spec.dns.upstream) or (None if resolvers else [])
     return {
         "bootstrap": [*addons.bootstrap_objects(), *flannel],
         "dns": addons.dns_objects(
@@ -249,7 +248,7 @@ def _manifests(
             service_ip=layout.dns_address,
             image=references["coredns"],
             replicas=spec.dns.replicas,
-            upstreams=list(spec.dns.upstream) or None,
+            upstreams=upstreams,
         ),
     }
 

@@ -78,7 +78,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     verify = _verb(subparsers, "verify", "check the running cluster, by what it answers")
     verify.add_argument("--json", action="store_true", help="print the findings as JSON and nothing else")
-    verify.add_argument("--full", action="store_true", help="also the checks that take longer")
     verify.set_defaults(run=run_verify)
 
     reset = _verb(subparsers, "reset", "remove what Slipway put on the hosts, the cluster's data included")
@@ -217,9 +216,8 @@ def json_report(log: RunLog) -> dict[str, t.Any]:
 
 def run_verify(args: argparse.Namespace) -> int:
     """``slipway verify``."""
-    extra = {"slipway_verify_full": True} if args.full else None
     console = _console(args)
-    code = execute(run_of("verify", args, extra), console)
+    code = execute(run_of("verify", args), console)
     if args.json:
         print(json.dumps(json_report(console.log), indent=2))
     elif console.log.report:

@@ -113,7 +113,7 @@ def test_verify_shows_the_findings(
 ) -> None:
     report = {"ok": code == 0, "checks": [{"aspect": "nodes", "ok": code == 0}], "table": "nodes  3 of 3 Ready\n"}
     use(monkeypatch, FakeRunner(code, {"slipway_report": report, "failed": code != 0, "msg": "nodes"}))
-    assert cli.main(["verify", "-i", inventory, "--full"]) == expected
+    assert cli.main(["verify", "-i", inventory]) == expected
     assert "\nnodes  3 of 3 Ready\n" in capsys.readouterr().out
     assert cli.main(["verify", "-i", inventory, "--json"]) == expected
     assert json.loads(capsys.readouterr().out)["checks"] == report["checks"]

@@ -533,9 +533,6 @@ _REST = (
         None,
         "prod",
     ),
-    Variable(
-        "slipway_verify_full", Scope.RUN, Flag(), "Whether verify takes the time for all its checks.", False, True
-    ),
     Variable("slipway_explain", Scope.RUN, _NAME, "The host whose values plan explains.", None, "w1"),
     Variable(
         "slipway_kubeconfig_output",

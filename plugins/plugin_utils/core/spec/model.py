@@ -271,7 +271,6 @@ class ClusterSpec:
     node_profiles: tuple[NodeProfile, ...]
     ignore_preflight: frozenset[str]
     reset_confirm: str | None
-    verify_full: bool
     explain: str | None
     kubeconfig_output: str | None
     registry_passwords: t.Mapping[str, str] = dataclasses.field(repr=False)
@@ -320,7 +319,6 @@ _NO_DATA = frozenset(
         "nodes",
         "ignore_preflight",
         "reset_confirm",
-        "verify_full",
         "explain",
         "kubeconfig_output",
     }

@@ -28,11 +28,40 @@ def proxy_target(layout: Layout, node: Node) -> HostState:
     So growing changes no node's configuration but this one's list. A dead server's connections are closed as soon as
     its check fails, for a host that lost its power sends no reset.
     """
+    config = proxy_configuration(layout)
+    service = Service(
+        description="Slipway's loopback proxy to the Kubernetes API servers",
+        command=("/usr/sbin/haproxy", "-Ws", "-f", PROXY_CONFIG, "-p", "/run/slipway-proxy.pid"),
+        type="notify",
+        lines=(
+            "KillMode=mixed",
+            "SuccessExitStatus=143",
+            "ProtectSystem=full",
+            "ProtectHome=yes",
+            "PrivateTmp=yes",
+            "NoNewPrivileges=yes",
+        ),
+        inputs=(config,),
+        stop_timeout=5,
+    )
+    authority = () if node.control_plane else (File(paths.CA, CA_PLACEHOLDER),)
+    return HostState(
+        files=(
+            *authority,
+            File(PROXY_CONFIG, config),
+            File(paths.unit(PROXY_UNIT), service.text()),
+        ),
+        units=(Unit(PROXY_UNIT, service.digest),),
+    )
+
+
+def proxy_configuration(layout: Layout) -> str:
+    """haproxy.cfg: API servers that answer /readyz, checked with the cluster's CA (haproxy's configuration manual)."""
     servers = "".join(
         f"  server {member.node_name} {member.address}:{layout.api_port}\n" for member in layout.control_plane
     )
     check = f"check check-ssl verify required ca-file {paths.CA} inter 1s fastinter 500ms fall 2 rise 1"
-    config = f"""{NOTICE}global
+    return f"""{NOTICE}global
   maxconn 8192
   user haproxy
   group haproxy
@@ -60,30 +89,6 @@ backend kube-apiservers
   http-check expect status 200
   default-server {check} on-marked-down shutdown-sessions
 {servers}"""
-    service = Service(
-        description="Slipway's loopback proxy to the Kubernetes API servers",
-        command=("/usr/sbin/haproxy", "-Ws", "-f", PROXY_CONFIG, "-p", "/run/slipway-proxy.pid"),
-        type="notify",
-        lines=(
-            "KillMode=mixed",
-            "SuccessExitStatus=143",
-            "ProtectSystem=full",
-            "ProtectHome=yes",
-            "PrivateTmp=yes",
-            "NoNewPrivileges=yes",
-        ),
-        inputs=(config,),
-        stop_timeout=5,
-    )
-    authority = () if node.control_plane else (File(paths.CA, CA_PLACEHOLDER),)
-    return HostState(
-        files=(
-            *authority,
-            File(PROXY_CONFIG, config),
-            File(paths.unit(PROXY_UNIT), service.text()),
-        ),
-        units=(Unit(PROXY_UNIT, service.digest),),
-    )
 
 
 def kubelet_target(layout: Layout, node: Node, *, joined: bool) -> HostState:
