@@ -61,10 +61,9 @@ _STOP_SECONDS = 180.0
 
 def observe_reset(machine: Machine, want: ResetWant) -> ResetSeen:
     """What there is to remove; nothing is looked at further where Slipway never was."""
-    units = observe_units(machine)
-    if not any(map(machine.exists, _TRACES)) and not any(unit.file for unit in units.values()):
+    units, mounted = observe_units(machine), mount_points(machine)
+    if not any(_holds(path, mounted) for path in _TRACES) and not any(unit.file for unit in units.values()):
         return ResetSeen()
-    mounted = mount_points(machine)
     return ResetSeen(
         ours=True,
         mark=_mark(machine),
