@@ -4,10 +4,16 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 import typing as t
 
 from ansible.plugins.action import ActionBase
+
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.findings import grouped
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.preflight import old_python
+
+_VERSION = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
 
 
 class ActionModule(ActionBase):
@@ -19,7 +25,22 @@ class ActionModule(ActionBase):
         arguments: dict[str, t.Any] = {"sysctls": self._sysctls(task_vars or {})}
         before = time.time()
         seen = self._execute_module(module_name="slipway.cluster.probe", module_args=arguments, task_vars=task_vars)
+        if seen.get("failed") and not seen.get("problems"):
+            seen = self._in_words(seen, task_vars or {})
         return result | seen | {"clock": {"before": before, "after": time.time()}}
+
+    def _in_words(self, seen: dict[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """Modules end in a traceback, or worse, where Python is too old for them; then that is what there is to say."""
+        found = (seen.get("ansible_facts") or {}).get("discovered_interpreter_python")
+        program = str(found or self._templar.template(task_vars.get("ansible_python_interpreter", "")))
+        if not program or program.startswith("auto"):
+            return seen
+        asked = self._low_level_execute_command(f"{shlex.quote(program)} -c {shlex.quote(_VERSION)}")
+        version = asked["stdout"].strip() if asked["rc"] == 0 else ""
+        problems = grouped(old_python(str(task_vars["inventory_hostname"]), version))
+        if not problems or asked["rc"] not in (0, 127):
+            return seen
+        return {"failed": True, "msg": problems[0].text(), "problems": [problem.as_dict() for problem in problems]}
 
     def _sysctls(self, task_vars: t.Mapping[str, t.Any]) -> list[str]:
         """The kernel settings the user has of their own; what is wrong with them is the plan's business to say."""

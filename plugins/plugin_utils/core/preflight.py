@@ -132,12 +132,16 @@ def silence(host: str, reason: str) -> Finding:
 
     ansible-core 2.21 says in its own words that Python is older than 3.9; one older than 3.7 stops before that.
     """
-    match = re.search(r"requires Python .*Current version: (\d+\.\d+(\.\d+)?)", reason, re.DOTALL)
+    match = re.search(
+        r"requires Python .*Current version: (\d+\.\d+(\.\d+)?)|Python (\S+) is too old", reason, re.DOTALL
+    )
     if match:
-        return python_too_old(host, match.group(1))
+        return python_too_old(host, match.group(1) or match.group(3))
     if "future feature annotations is not defined" in reason:
         return python_too_old(host, "3.6 or older")
-    if re.search(r"python[0-9.]*: (command )?not found|interpreter .*not found", reason, re.IGNORECASE):
+    if re.search(
+        r"python[0-9.]*: (command )?not found|interpreter .*not found|there is no Python", reason, re.IGNORECASE
+    ):
         return python_too_old(host, "")
     return unreachable(host, reason)
 
@@ -161,6 +165,11 @@ def python_too_old(host: str, version: str) -> Finding:
         "install one and point ansible_python_interpreter at it",
         host,
     )
+
+
+def old_python(host: str, version: str) -> list[Finding]:
+    """What is wrong with a host's Python; nothing if its version will do. Empty version: there is none."""
+    return [] if version and _numbers(version) >= PYTHON_MINIMUM else [python_too_old(host, version)]
 
 
 def _named(name: str, finding: Finding, ignored: t.AbstractSet[str]) -> Finding:
@@ -220,8 +229,7 @@ def _kernel(seen: Seen) -> t.Iterator[Finding]:
 
 def _python(seen: Seen) -> t.Iterator[Finding]:
     for node, probe in seen.pairs():
-        if _numbers(probe.python) < PYTHON_MINIMUM:
-            yield python_too_old(node.name, probe.python)
+        yield from old_python(node.name, probe.python)
 
 
 def _systemd(seen: Seen) -> t.Iterator[Finding]:
