@@ -117,7 +117,9 @@ def make(inputs: Inputs) -> dict[str, t.Any]:
         raise SlipwayError([*problems, *spec.warnings, *warnings])
     zipapp = base64.b64encode(build_keeper()).decode()
     plan = planner.build(planner.Context(spec, layout, nodes, seen, lock, verdict, zipapp))
-    return _data(spec, layout, nodes, plan, lock, bundle) | {
+    data = _data(spec, layout, nodes, plan, lock, bundle)
+    data["seed_params"]["held"] = sorted(seen[plan.seed].artifacts.blobs) if plan.seed else []
+    return data | {
         "manifests": _manifests(spec, layout, lock, resolvers=any(probe.resolvers for probe in probes.values())),
         "warnings": [problem.as_dict() for problem in (*spec.warnings, *warnings)],
         "explain": {name: [list(map(str, row)) for row in explain(spec, name)] for name in spec.nodes},
