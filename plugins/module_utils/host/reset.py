@@ -45,15 +45,22 @@ from .systemd import show_units
 
 _TRACES = (MARK_DIRECTORY, "/opt/slipway", "/var/lib/slipway")
 _OWN_TEXT = re.compile(r"Slipway|SLIPWAY_DIGEST")
+# As Machine.write and Machine.link name what they have not finished.
+_TEMPORARY = ".slipway-" + "[a-z0-9_]" * 8
 _HALF_WRITTEN = (
-    "/etc/.slipway-*",
-    "/etc/cni/net.d/.slipway-*",
-    "/etc/containerd/.slipway-*",
-    "/etc/modules-load.d/.slipway-*",
-    "/etc/sysctl.d/.slipway-*",
-    f"{places.UNIT_DIRECTORY}/.slipway-*",
-    f"{places.UNIT_DIRECTORY}/cri-containerd-.scope.d/.slipway-*",
-    "/usr/local/bin/*.slipway-*",
+    *(
+        f"{directory}/{_TEMPORARY}"
+        for directory in (
+            "/etc",
+            "/etc/cni/net.d",
+            "/etc/containerd",
+            "/etc/modules-load.d",
+            "/etc/sysctl.d",
+            places.UNIT_DIRECTORY,
+            f"{places.UNIT_DIRECTORY}/cri-containerd-.scope.d",
+        )
+    ),
+    "/usr/local/bin/*.slipway-[0-9]*",
 )
 _HOME = "/nonexistent"
 _STOP_SECONDS = 180.0
