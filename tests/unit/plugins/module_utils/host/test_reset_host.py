@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import typing as t
 
 import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
+from ansible_collections.slipway.cluster.plugins.module_utils.core.reset import OwnUnit
+from ansible_collections.slipway.cluster.plugins.module_utils.core.state import SeenUnit
 from ansible_collections.slipway.cluster.plugins.module_utils.host import reset
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine, Output
 
@@ -102,3 +105,43 @@ def test_directories_go_only_when_empty(tmp_path: pathlib.Path) -> None:
     for name in ("empty", "used", "missing"):
         apply(FakeMachine(), "directory", str(tmp_path / name))
     assert list(tmp_path.iterdir()) == [tmp_path / "used"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "found"),
+    [
+        ("# Written by Slipway\n", SeenUnit(True, "active", enabled=True), OwnUnit(up=True, file=True)),
+        ("Environment=SLIPWAY_DIGEST=1\n", SeenUnit(True, "failed"), OwnUnit(file=True)),
+        ("[Unit]\nDescription=of others\n", SeenUnit(True, "active"), None),
+        (None, SeenUnit(True, "active"), None),
+        (None, SeenUnit(True, "active", digest="1"), OwnUnit(up=True)),
+        (None, SeenUnit(True, "inactive", needs_reload=True), OwnUnit(stale=True)),
+        (None, None, None),
+    ],
+)
+def test_whose_unit_it_is(
+    monkeypatch: pytest.MonkeyPatch, text: str | None, shown: SeenUnit | None, found: OwnUnit | None
+) -> None:
+    monkeypatch.setattr(reset, "show_units", lambda *_: {"containerd.service": shown} if shown else {})
+    monkeypatch.setattr(reset, "unit_links", lambda _name: [])
+    files = {"/etc/systemd/system/containerd.service": text} if text is not None else {}
+    assert reset.observe_units(FakeMachine(files)).get("containerd.service") == found
+
+
+def test_processes_of_pods_and_of_their_shims() -> None:
+    """The one that runs this test is neither in a pod nor below a shim of ours."""
+    assert os.getpid() not in reset.container_pids(Machine())
+
+
+def test_children_of_a_shim_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = {
+        "10": "10 (containerd-shim) S 1 1",
+        "11": "11 (a (b) c) S 10 1",
+        "12": "12 (sh) S 11 1",
+        "13": "13 (x) S 1 1",
+    }
+    monkeypatch.setattr("os.listdir", lambda _path: [*stat, "self"])
+    monkeypatch.setattr("os.readlink", lambda path: f"/opt/slipway/containerd/2/containerd-shim-runc-v2#{path}")
+    files = {f"/proc/{pid}/stat": text for pid, text in stat.items()}
+    files["/proc/10/cmdline"] = "/opt/slipway/containerd/2/containerd-shim-runc-v2\0-namespace\0k8s.io"
+    assert reset.container_pids(FakeMachine(files)) == {10, 11, 12}
