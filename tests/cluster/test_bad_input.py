@@ -49,7 +49,9 @@ def inventory(pair: Lab, tmp_path: Path) -> t.Callable[..., Path]:
         data["all"]["vars"].update(variables or {})
         for group, members in (groups or {}).items():
             data.setdefault(group, {}).setdefault("hosts", {}).update({name: {} for name in members})
-        data["all"]["hosts"] = {name: dict(values) for name, values in (hosts or {}).items()}
+        for entry in data.values():
+            for name, values in entry.get("hosts", {}).items():
+                values.update((hosts or {}).get(name, {}))
         path = tmp_path / "inventory.yml"
         path.write_text(yaml.safe_dump(data), encoding="utf-8")
         return path
