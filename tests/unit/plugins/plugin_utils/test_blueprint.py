@@ -1,0 +1,265 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the inventory and the probes to the data that the plays read, and every problem on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+
+import pytest
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from ansible_collections.slipway.cluster.plugins.plugin_utils.blueprint import (
+    Inputs,
+    as_json,
+    make,
+    read_lock,
+    report,
+    version_sets,
+)
+from tests.unit.plugins.cluster import NOW, Cluster, bare, copied, lock, one_and_two
+
+
+@pytest.fixture
+def bundle(tmp_path: pathlib.Path) -> pathlib.Path:
+    (tmp_path / "bundle.json").write_text(lock().as_text())
+    return tmp_path
+
+
+def inputs(cluster: Cluster, bundle: pathlib.Path | None = None, **silent: str) -> Inputs:
+    if bundle:
+        cluster.variables["slipway_bundle"] = str(bundle)
+    clocks = {name: {"before": NOW, "after": NOW + 1} for name in cluster.probes}
+    return Inputs(cluster.inputs(), cluster.probes, clocks, silent)
+
+
+def problems(given: Inputs) -> list[Problem]:
+    with pytest.raises(SlipwayError) as caught:
+        make(given)
+    return list(caught.value.problems)
+
+
+def told(given: Inputs) -> str:
+    return "\n".join(problem.text() for problem in problems(given))
+
+
+# --- what there is to plan with ---------------------------------------------------------------------------------------
+def test_the_shipped_version_sets_are_read() -> None:
+    sets = version_sets()
+    assert {"1.36", "1.37"} <= set(sets)
+    assert all(versions["kubernetes"].startswith(minor) for minor, versions in sets.items())
+
+
+def test_a_set_that_is_malformed_names_its_file(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "1.37.yml").write_text("set: 1.37\n")
+    with pytest.raises(SlipwayError, match=r"1\.37\.yml"):
+        version_sets(tmp_path)
+    assert version_sets(tmp_path / "none") == {}
+
+
+def test_a_bundle_is_a_directory_and_a_lock_a_file(bundle: pathlib.Path) -> None:
+    cluster = one_and_two(slipway_bundle=str(bundle))
+    found, directory = read_lock(cluster.spec())
+    assert (found.source, directory) == ("bundle", str(bundle))
+    upstream = bundle / "upstream.json"
+    rows = [
+        dataclasses.replace(entry, file="", url="https://example.test/x") if entry.kind != "image" else entry
+        for entry in lock(source="upstream").artifacts
+    ]
+    upstream.write_text(dataclasses.replace(lock(source="upstream"), artifacts=tuple(rows)).as_text())
+    found, directory = read_lock(one_and_two(slipway_bundle=str(upstream)).spec())
+    assert (found.source, directory) == ("upstream", "")
+
+
+def test_without_a_bundle_it_is_said_how_to_get_one() -> None:
+    with pytest.raises(SlipwayError) as caught:
+        read_lock(one_and_two().spec())
+    (problem,) = caught.value.problems
+    assert problem.where == "slipway_kubernetes_version"
+    assert "slipway bundle build --kubernetes 1.37" in problem.remedy
+
+
+def test_a_bundle_that_is_not_there_names_the_path(tmp_path: pathlib.Path) -> None:
+    missing = tmp_path / "none"
+    with pytest.raises(SlipwayError) as caught:
+        read_lock(one_and_two(slipway_bundle=str(missing)).spec())
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.found) == ("slipway_bundle", f"{missing}: No such file or directory")
+
+
+def test_a_bundle_of_another_version_is_refused(bundle: pathlib.Path) -> None:
+    (bundle / "bundle.json").write_text(lock(versions={**lock().versions, "kubernetes": "1.37.5"}).as_text())
+    text = told(inputs(one_and_two(), bundle))
+    assert f"1.37.0 is asked for, and {bundle}/bundle.json has 1.37.5" in text
+    cluster = one_and_two(slipway_kubernetes_version="1.37.5")
+    assert make(inputs(cluster, bundle))["record"]["versions"]["kubernetes"] == "1.37.5"
+
+
+def test_a_bundle_without_the_images_of_a_cluster_is_refused(bundle: pathlib.Path) -> None:
+    without = dataclasses.replace(lock(), artifacts=tuple(a for a in lock().artifacts if a.name != "coredns"))
+    (bundle / "bundle.json").write_text(without.as_text())
+    assert "has no image coredns" in told(inputs(one_and_two(), bundle))
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+def test_the_data_is_json_and_has_what_the_plays_read(bundle: pathlib.Path) -> None:
+    data = make(inputs(one_and_two(), bundle))
+    assert json.loads(as_json(data)) == json.loads(json.dumps(data))
+    assert (data["leader"], data["seed"], data["endpoint"]) == ("cp1", "cp1", "10.0.0.11:6443")
+    assert data["pending"] == data["joining"] == ["cp1", "w1", "w2"]
+    assert data["seed_params"]["bundle"] == str(bundle)
+    assert data["seed_params"]["serve"] is True
+    assert data["seed_params"]["address"] == "10.0.0.11"
+    assert data["manifests"]["bootstrap"]
+    assert data["manifests"]["dns"]
+    assert data["verify"]["nodes"] == dict.fromkeys(("cp1", "w1", "w2"), "v1.37.0")
+    assert data["verify"]["etcd_endpoints"] == ["https://10.0.0.11:2379"]
+
+
+def test_a_pending_host_takes_part_in_the_plays_of_its_roles(bundle: pathlib.Path) -> None:
+    groups = make(inputs(one_and_two(), bundle))["groups"]
+    assert groups["cp1"]["parents"] == [
+        "slipway_pending",
+        "slipway_pending_control_plane",
+        "slipway_pending_etcd",
+        "slipway_pending_node",
+    ]
+    assert groups["w1"]["parents"] == ["slipway_pending", "slipway_pending_node"]
+    assert groups["w1"]["key"] == groups["w2"]["key"] != groups["cp1"]["key"]
+
+
+def test_a_host_on_which_nothing_changes_takes_part_in_none(bundle: pathlib.Path) -> None:
+    cluster = one_and_two()
+    cluster.carry_out(cluster.plan())
+    # The keeper that was built is not the one the simulation wrote.
+    data = make(inputs(cluster, bundle))
+    assert data["pending"] == ["cp1"]
+    assert {step["action"] for step in data["actions"]["cp1"]} == {"write /var/lib/slipway/keeper.pyz"}
+    assert data["groups"]["w1"] == {"key": "slipway_settled", "parents": ["all"]}
+    assert report(data)["pending"] is True
+    assert report(data)["hosts"]["w1"] == []
+
+
+def test_what_a_person_is_shown(bundle: pathlib.Path) -> None:
+    data = make(inputs(one_and_two(), bundle))
+    shown = report(data)
+    assert set(shown) >= {"cluster", "pending", "hosts", "diff", "warnings"}
+    first = shown["hosts"]["w1"][0]
+    assert set(first) == {"phase", "module", "action"}
+    assert {"name", "before", "after"} == set(shown["diff"]["w1"][0])
+    assert not any("bootstrap-kubelet" in diff["name"] for diff in shown["diff"]["w1"])
+
+
+def test_no_password_and_no_token_is_in_the_plan(bundle: pathlib.Path) -> None:
+    cluster = one_and_two(
+        slipway_containerd={"registries": [{"host": "registry.example", "username": "puller"}]},
+        slipway_secret_registry_passwords={"registry.example": "hunter2"},
+    )
+    text = json.dumps(make(inputs(cluster, bundle)))
+    assert "registry.example" in text
+    assert "hunter2" not in text
+    assert "cHVsbGVyOmh1bnRlcjI=" not in text
+
+
+def test_a_new_cluster_gets_an_id_of_its_own_and_keeps_it(bundle: pathlib.Path) -> None:
+    def ids(cluster: Cluster) -> set[str]:
+        hosts = make(inputs(cluster, bundle))["hosts"]
+        files = [file for host in hosts.values() for file in host["host"]["state"]["files"]]
+        return {json.loads(file["content"])["id"] for file in files if file["path"] == "/etc/slipway/cluster.json"}
+
+    first, second = ids(one_and_two()), ids(one_and_two())
+    assert len(first) == len(second) == 1
+    assert first != second
+    begun = one_and_two()
+    begun.probes["w1"]["cluster"] = {"name": "slipway", "id": "begun"}
+    assert ids(begun) == {"begun"}
+
+
+def test_explain_says_where_values_come_from(bundle: pathlib.Path) -> None:
+    rows = make(inputs(one_and_two(), bundle))["explain"]["w1"]
+    assert all(len(row) == 3 for row in rows)
+    assert any(row[0] == "address" and row[1] == "10.0.0.51" for row in rows)
+
+
+# --- hosts that do not take part --------------------------------------------------------------------------------------
+def test_a_silent_worker_is_said_and_the_others_go_on(bundle: pathlib.Path) -> None:
+    cluster = one_and_two()
+    del cluster.probes["w2"]
+    data = make(inputs(cluster, bundle, w2="Connection timed out"))
+    (warning,) = [each for each in data["warnings"] if each["where"] == "w2"]
+    assert "Connection timed out" in warning["found"]
+    assert data["pending"] == ["cp1", "w1"]
+    assert data["groups"]["w2"]["key"] == "slipway_settled"
+
+
+def test_all_silent_workers_are_one_sentence_and_stop_nobody(bundle: pathlib.Path) -> None:
+    names = [f"w{number}" for number in range(1, 9)]
+    groups = {"cp1": "control_plane", **dict.fromkeys(names, "workers")}
+    cluster = Cluster(groups, probes={"cp1": bare("cp1")})
+    data = make(inputs(cluster, bundle, **dict.fromkeys(names, "Connection timed out")))
+    assert [each["where"] for each in data["warnings"] if "timed out" in each["found"]] == [", ".join(names)]
+    assert data["pending"] == ["cp1"]
+
+
+def test_a_host_that_leaves_takes_no_part(bundle: pathlib.Path) -> None:
+    cluster = one_and_two()
+    cluster.own["w2"] = {"slipway_node_absent": True}
+    data = make(inputs(cluster, bundle))
+    assert "w2" not in data["hosts"]
+    assert data["groups"]["w2"]["key"] == "slipway_settled"
+    assert data["joining"] == ["cp1", "w1"]
+
+
+# --- problems ---------------------------------------------------------------------------------------------------------
+def test_a_silent_control_plane_forms_no_cluster(bundle: pathlib.Path) -> None:
+    cluster = one_and_two()
+    del cluster.probes["cp1"]
+    text = told(inputs(cluster, bundle, cp1="No route to host"))
+    assert "not provably new" in text
+    assert "No route to host" in text
+
+
+def test_everything_that_is_wrong_comes_at_once(tmp_path: pathlib.Path) -> None:
+    """The lock, an answer that cannot be read, addresses, preflight, evidence and what this release cannot do."""
+    groups = {"cp1": "control_plane", "cp2": "control_plane", "cp3": "control_plane"}
+    groups |= dict.fromkeys(("w1", "w2", "w3", "w4"), "workers")
+    cluster = Cluster(groups, probes={name: bare(name) for name in groups if name != "cp3"})
+    cluster.probes["w1"] = {"hostname": "w1"}
+    cluster.own["w2"] = {"ansible_host": "w2.example.org"}
+    cluster.probes["w2"]["default_route"] = None
+    cluster.probes["w3"]["cgroup"] = 1
+    cluster.probes["w4"]["authorities"]["kubernetes"] = "f" * 64
+    text = told(inputs(cluster, tmp_path / "none", cp3="Connection timed out"))
+    for part in (
+        "none: No such file or directory",
+        "w1: the probe's answer cannot be read",
+        "w2: no address for the cluster",
+        "cgroup",
+        "cp3: cannot be reached: Connection timed out",
+        "cp3: did not answer, so the cluster is not provably new",
+        "this release forms no larger control plane yet",
+    ):
+        assert part in text
+
+
+def test_two_hosts_with_one_address_are_named(bundle: pathlib.Path) -> None:
+    cluster = one_and_two()
+    cluster.own["w1"] = {"ansible_host": "10.0.0.52"}
+    found = problems(inputs(cluster, bundle))
+    assert any("w1" in problem.text() and "w2" in problem.text() for problem in found)
+
+
+def test_warnings_do_not_stop_a_plan(bundle: pathlib.Path) -> None:
+    cluster = one_and_two()
+    cluster.probes["w1"]["os"] = {"id": "unknown", "version_id": "1"}
+    data = make(inputs(cluster, bundle))
+    assert any(each["warning"] and "has not been tested" in each["found"] for each in data["warnings"])
+
+
+def test_planning_changes_no_input(bundle: pathlib.Path) -> None:
+    cluster = one_and_two()
+    before = copied(cluster)
+    make(inputs(cluster, bundle))
+    assert cluster.probes == before.probes
