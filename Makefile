@@ -97,7 +97,7 @@ cluster: bundle ## Cluster tests on lab hosts
 .PHONY: molecule
 molecule: bundle ## The Molecule scenario: check, converge, idempotence, verify
 	@mkdir -p $(REPORTS)
-	@$(BIN)/molecule test 2>&1 | tee $(REPORTS)/molecule.log
+	@MOLECULE_GLOB='molecule/*/molecule.yml' $(BIN)/molecule test --no-command-borders 2>&1 | tee $(REPORTS)/molecule.log
 
 .PHONY: checks
 checks: lint coverage wheel

@@ -20,7 +20,7 @@ _ALL = {"*", "0.0.0.0", "[::]"}  # noqa: S104 - what is found, not what is opene
 
 
 @pytest.fixture(scope="module")
-def inventory(host: Host) -> t.Mapping[str, t.Any]:
+def inventory(host: t.Any) -> t.Mapping[str, t.Any]:
     """The host's variables."""
     return t.cast("t.Mapping[str, t.Any]", host.ansible.get_variables())
 
@@ -36,7 +36,7 @@ def bundle(inventory: t.Mapping[str, t.Any]) -> dict[str, dict[str, str]]:
 def units(host: Host, request: pytest.FixtureRequest) -> Units:
     """The properties, as systemd has them, of each unit in the file's UNITS."""
     names: t.Sequence[str] = request.module.UNITS
-    blocks = host.check_output("systemctl show " + " ".join(names)).split("\n\n")
+    blocks = host.check_output("systemctl show --all " + " ".join(names)).split("\n\n")
     properties = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
     return dict(zip(names, properties, strict=True))
 
