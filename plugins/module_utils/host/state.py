@@ -108,12 +108,13 @@ def _apply_file(machine: Machine, change: Change, file: File) -> None:
 
 
 def _apply_unit(machine: Machine, verb: str, unit: Unit) -> None:
-    if show_units(machine, [unit.name]).get(unit.name) is None or _needs_reload(machine, unit.name):
+    seen = show_units(machine, [unit.name]).get(unit.name)
+    if seen is None or seen.needs_reload:
         machine.run(["systemctl", "daemon-reload"])
     if verb in ("enable", "disable"):
         machine.run(["systemctl", verb, "--quiet", unit.name])
         return
-    if verb in ("start", "restart"):
+    if verb in ("start", "restart") and seen is not None and seen.active == "failed":
         machine.run(["systemctl", "reset-failed", unit.name], check=False)
     options = ["--no-block"] if unit.no_block else []
     done = machine.run(["systemctl", verb, *options, unit.name], check=False, timeout=START_TIMEOUT_SECONDS + 5)
@@ -126,11 +127,6 @@ def _apply_unit(machine: Machine, verb: str, unit: Unit) -> None:
                 f"mend the cause and run again; more in journalctl -u {unit.name}",
             )
         )
-
-
-def _needs_reload(machine: Machine, name: str) -> bool:
-    seen = show_units(machine, [name]).get(name)
-    return seen is not None and seen.needs_reload
 
 
 def _create_user(machine: Machine, user: User) -> None:
