@@ -44,12 +44,20 @@ def run_module(  # noqa: PLR0913  # the verbs of a module, by keyword only
 
     ``settle`` waits for what was started, also when nothing changed: an earlier run may have been killed before it did.
     Returns to Ansible ``changed`` (the plan is not empty), ``actions`` (a sentence for each change), ``diff``, and what
-    ``result`` adds. A SlipwayError from any verb fails the module with all its problems.
+    ``result`` adds. A SlipwayError from any verb fails the module with all its problems, and with what was done before.
     """
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **module_options)
     machine = Machine()
     os.umask(0o022)  # who may pass a directory that is made on the way is not up to the login's umask
     name = str(module._name).rsplit(".", 1)[-1]  # noqa: SLF001  # AnsibleModule has no public name
+    done: list[str] = []
+
+    def fail(problems: t.Sequence[Problem]) -> t.NoReturn:
+        told = [problem.as_dict() for problem in problems]
+        text = "\n".join(problem.text() for problem in problems)
+        module.fail_json(msg=text, problems=told, changed=bool(done), actions=done)
+        raise AssertionError("fail_json does not return")
+
     try:
         want = parse(module.params)
         with _host_lock(name) if exclusive and not module.check_mode else contextlib.nullcontext():
@@ -58,15 +66,15 @@ def run_module(  # noqa: PLR0913  # the verbs of a module, by keyword only
                 for change in changes:
                     _fault(name, change.name, "before")
                     apply(machine, want, change)
+                    done.append(change.text())
                     _fault(name, change.name, "after")
                 if settle:
                     settle(machine, want)
             extra = result(machine, want) if result else {}
     except SlipwayError as error:
-        module.fail_json(msg=str(error), problems=[problem.as_dict() for problem in error.problems])
+        fail(error.problems)
     except OSError as error:
-        problem = Problem(str(error.filename or name), error.strerror or str(error), remedy=_remedy(error))
-        module.fail_json(msg=problem.text(), problems=[problem.as_dict()])
+        fail([Problem(str(error.filename or name), error.strerror or str(error), remedy=_remedy(error))])
     module.exit_json(
         changed=bool(changes),
         actions=[change.text() for change in changes],
