@@ -113,7 +113,12 @@ class Component:
 def parse(params: dict[str, t.Any]) -> Component:
     """The parameters as typed data."""
     target = HostState.from_data(params["state"])
-    return Component(resolve(target, {**params["values"], **params["secrets"]}), parse_waits(params["wait"]))
+    # YAML has made numbers and booleans of what stands in the file as text.
+    values = {
+        key: str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in {**params["values"], **params["secrets"]}.items()
+    }
+    return Component(resolve(target, values), parse_waits(params["wait"]))
 
 
 def observe(machine: Machine, want: Component) -> SeenState:

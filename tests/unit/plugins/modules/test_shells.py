@@ -1,0 +1,215 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Modules as Ansible calls them: parameters in, JSON out, and documentation that tells the same."""
+
+from __future__ import annotations
+
+import getpass
+import grp
+import json
+import os
+import pathlib
+import types
+import typing as t
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.slipway.cluster.plugins.filter.with_passwords import FilterModule
+from ansible_collections.slipway.cluster.plugins.module_utils.core.etcd import EtcdWant
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from ansible_collections.slipway.cluster.plugins.module_utils.core.state import HostState
+from ansible_collections.slipway.cluster.plugins.module_utils.host import engine
+from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine, Output
+from ansible_collections.slipway.cluster.plugins.modules import bootstrap_token, component, etcd_member, host, probe
+
+ME = getpass.getuser()
+MINE = grp.getgrgid(os.getgid()).gr_name
+
+
+@pytest.fixture(autouse=True)
+def _places(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "RUN_DIRECTORY", str(tmp_path / "run"))
+    monkeypatch.setattr(engine, "LOCK_PATH", str(tmp_path / "run/lock"))
+    monkeypatch.setattr(engine, "FAULT_PATH", str(tmp_path / "fault"))
+
+
+def call(
+    module: types.ModuleType, capsys: pytest.CaptureFixture[str], arguments: dict[str, t.Any], *, check: bool = False
+) -> dict[str, t.Any]:
+    name = module.__name__.rpartition(".")[2]
+    options = {"_ansible_module_name": name, "_ansible_check_mode": check, "_ansible_diff": True}
+    with patch_module_args({**arguments, **options}), pytest.raises(SystemExit):
+        module.main()
+    return t.cast("dict[str, t.Any]", json.loads(capsys.readouterr().out))
+
+
+def own(path: pathlib.Path, content: str, **fields: t.Any) -> dict[str, t.Any]:
+    return {"path": str(path), "content": content, "owner": ME, "group": MINE, **fields}
+
+
+# --- component --------------------------------------------------------------------------------------------------------
+def test_component_checks_applies_and_has_nothing_left(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "f"
+    arguments = {
+        "state": {"files": [own(path, "port @@port@@ @@on@@\nkey @@key@@\n", mode="0600", secret=True)]},
+        "values": {"port": 6443, "on": True},
+        "secrets": {"key": "hunter2"},
+        "wait": [{"what": "the file", "path": str(path)}],
+    }
+    announced = call(component, capsys, arguments, check=True)
+    assert announced["changed"] is True
+    assert not path.exists()
+    done = call(component, capsys, arguments)
+    assert done["actions"] == announced["actions"] == [f"write {path}"]
+    assert done["diff"] == []
+    assert path.read_text() == "port 6443 true\nkey hunter2\n"
+    assert "hunter2" not in json.dumps(done["actions"])
+    assert call(component, capsys, arguments)["changed"] is False
+
+
+def test_component_says_everything_that_is_wrong_with_its_target(capsys: pytest.CaptureFixture[str]) -> None:
+    state = {"files": [{"path": "f", "content": "", "mode": 420}]}
+    result = call(component, capsys, {"state": state})
+    assert result["failed"] is True
+    assert [problem["found"] for problem in result["problems"]] == ["is relative", "mode 420"]
+    result = call(component, capsys, {"state": {}, "wait": [{"what": "x"}]})
+    assert result["problems"][0]["found"] == "names none or several"
+
+
+# --- host -------------------------------------------------------------------------------------------------------------
+def test_host_in_check_mode_looks_and_touches_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+) -> None:
+    arguments = {
+        "state": {"directories": [{"path": str(tmp_path / "d"), "owner": ME, "group": MINE}]},
+        "packages": {"no-such-program": "no-such-package", "sh": "dash"},
+        "sysctls": {"kernel.ostype": "Other", "no.such.setting": "1"},
+        "swap": "keep",
+    }
+    result = call(host, capsys, arguments, check=True)
+    assert result["actions"] == [
+        "install packages no-such-package",
+        f"create directory {tmp_path}/d",
+        "set kernel.ostype",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_host_makes_what_is_declared(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path) -> None:
+    arguments = {"state": {"directories": [{"path": str(tmp_path / "d"), "owner": ME, "group": MINE}]}, "swap": "keep"}
+    assert call(host, capsys, arguments)["changed"] is True
+    assert (tmp_path / "d").is_dir()
+    assert call(host, capsys, arguments)["changed"] is False
+
+
+# --- etcd_member ------------------------------------------------------------------------------------------------------
+def test_etcd_member_announces_a_bootstrap_and_refuses_one_that_is_not_known_to_be_new(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = {"state": {}, "name": "cp1", "cluster": {"cp1": "https://10.0.0.11:2380"}, "token": "t"}
+    announced = call(etcd_member, capsys, {**arguments, "bootstrap": True}, check=True)
+    assert announced["actions"] == ["record the intent to form etcd", "record that etcd has formed"]
+    refused = call(etcd_member, capsys, arguments, check=True)
+    assert "not known to be new" in refused["problems"][0]["found"]
+
+
+def test_etcd_member_takes_its_parameters() -> None:
+    params = {"state": {}, "name": "a", "cluster": {"a": "u"}, "token": "t", "bootstrap": True}
+    assert etcd_member.parse(params) == EtcdWant(HostState(), "a", {"a": "u"}, "t", bootstrap=True)
+
+
+# --- bootstrap_token --------------------------------------------------------------------------------------------------
+TOKEN = "abcdef.0123456789abcdef"
+
+
+class Kubectl(Machine):
+    def __init__(self) -> None:
+        self.calls: list[tuple[list[str], str]] = []
+
+    def run(self, argv: t.Sequence[str], *, stdin: str | None = None, **_: t.Any) -> Output:
+        self.calls.append((list(argv), stdin or ""))
+        return Output(0, "", "")
+
+
+def params(**changed: t.Any) -> dict[str, t.Any]:
+    defaults = {"token": TOKEN, "joining": ["w1"], "minutes": 15, "kubectl": "/k", "kubeconfig": "/c"}
+    return {**defaults, **changed}
+
+
+def test_a_token_is_made_only_for_somebody() -> None:
+    assert [change.name for change in bootstrap_token.plan(bootstrap_token.parse(params()), None)] == [
+        "create bootstrap token"
+    ]
+    assert bootstrap_token.plan(bootstrap_token.parse(params(joining=[])), None) == []
+
+
+@pytest.mark.parametrize("token", ["", "abcdef", "abcdef.0123", "abcdef0123456789abcdef", "a.0123456789abcdef"])
+def test_a_token_of_another_form_is_refused(token: str) -> None:
+    with pytest.raises(SlipwayError, match="wrong form"):
+        bootstrap_token.parse(params(token=token))
+
+
+def test_a_token_goes_through_a_pipe_and_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
+    machine = Kubectl()
+    want = bootstrap_token.parse(params())
+    bootstrap_token.apply(machine, want, bootstrap_token.plan(want, None)[0])
+    ((argv, text),) = machine.calls
+    assert argv == ["/k", "--kubeconfig=/c", "apply", "--server-side", "-f", "-"]
+    secret = json.loads(text)
+    assert secret["metadata"] == {"name": "bootstrap-token-abcdef", "namespace": "kube-system"}
+    assert secret["stringData"]["expiration"] == "2027-01-15T08:15:00Z"
+    assert secret["stringData"]["auth-extra-groups"] == "system:bootstrappers:slipway"
+    assert "usage-bootstrap-signing" not in secret["stringData"]
+
+
+def test_a_token_is_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    result = call(bootstrap_token, capsys, {"token": TOKEN, "joining": ["w1"]}, check=True)
+    assert result["actions"] == ["create bootstrap token"]
+    assert "0123456789abcdef" not in json.dumps(result)
+
+
+# --- probe ------------------------------------------------------------------------------------------------------------
+def test_probe_returns_what_it_saw_or_why_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen(_machine: Machine, sysctls: list[str]) -> dict[str, t.Any]:
+        return {"hostname": "x", "asked": sysctls}
+
+    monkeypatch.setattr(probe, "probe", seen)
+    result = call(probe, capsys, {"sysctls": ["net.core.somaxconn"]})
+    assert result["probe"]["hostname"] == "x"
+    assert result["changed"] is False
+    assert result["probe"]["asked"] == ["net.core.somaxconn"]
+
+    def broken(_machine: Machine, _sysctls: list[str]) -> t.NoReturn:
+        raise SlipwayError(Problem("cp1", "is odd"))
+
+    monkeypatch.setattr(probe, "probe", broken)
+    assert call(probe, capsys, {})["problems"][0]["where"] == "cp1"
+
+
+# --- documentation ----------------------------------------------------------------------------------------------------
+FRAGMENT = {"kubectl", "kubeconfig"}
+
+
+@pytest.mark.parametrize("module", [component, host, etcd_member, bootstrap_token], ids=lambda each: each.__name__)
+def test_what_is_documented_is_what_is_taken(module: types.ModuleType) -> None:
+    options = yaml.safe_load(module.DOCUMENTATION)["options"]
+    spec = {name: entry for name, entry in module.ARGUMENT_SPEC.items() if name not in FRAGMENT}
+    assert set(options) == set(spec)
+    for name, entry in spec.items():
+        for key in ("type", "required", "default", "choices", "elements"):
+            assert options[name].get(key) == entry.get(key), (name, key)
+
+
+# --- filter -----------------------------------------------------------------------------------------------------------
+def test_passwords_are_put_to_their_users() -> None:
+    with_passwords = FilterModule().filters()["with_passwords"]
+    assert with_passwords({"a": "user", "b": "other"}, {"a": "secret", "c": "unused"}) == {
+        "a": {"username": "user", "password": "secret"}
+    }
