@@ -11,6 +11,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.state import 
 from ..layout import Layout, Node
 from . import paths
 from .etcd import CIPHERS, CLIENT_PORT, client_url
+from .etcd import UNIT as ETCD_UNIT
 from .text import Service, flags, kubeconfig, to_yaml
 
 APISERVER_UNIT = "kube-apiserver.service"
@@ -61,6 +62,7 @@ def apiserver_target(layout: Layout, node: Node) -> HostState:
         command=(paths.program(own), *flags(_apiserver_flags(layout, node), layout.args["apiserver"])),
         type="notify",
         user=own,
+        after=("network-online.target", ETCD_UNIT),  # so that it is stopped before etcd: without etcd it cannot end
         lines=(f"ReadWritePaths={paths.AUDIT}",),
         inputs=(*policies.values(), layout.versions["kubernetes"]),
         stop_timeout=75,
@@ -118,6 +120,8 @@ def _apiserver_flags(layout: Layout, node: Node) -> dict[str, t.Any]:
         "service-cluster-ip-range": layout.service_cidr,
         **_audit_flags(layout),
         "profiling": False,
+        # Ends once requests in flight are answered; without it, open watches hold up every stop and restart for 60 s.
+        "shutdown-send-retry-after": True,
     }
 
 
