@@ -130,6 +130,7 @@ def apply(machine: Machine, want: Token, change: Change) -> None:
     machine.run(
         [want.kubectl, f"--kubeconfig={want.kubeconfig}", "apply", "--server-side", "-f", "-"],
         stdin=json.dumps(document),
+        env={"KUBECACHEDIR": "/run/slipway/kubectl"},
     )
 
 
