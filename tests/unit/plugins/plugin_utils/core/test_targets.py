@@ -538,3 +538,8 @@ def test_the_keeper_approves_the_names_and_addresses_of_this_list() -> None:
         "cp1": ["10.0.0.11", "cp1"],
         "w1": ["10.0.0.51", "w1"],
     }
+
+
+def test_flags_as_any_caller_may_write_them() -> None:
+    defaults = {"a": 1, "b": True, "c": "x"}
+    assert text.flags(defaults, {"--a": 2, "b": None, "d": [], "e": ["1", "2"]}) == ("--a=2", "--c=x", "--e=1", "--e=2")
