@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import base64
 import collections
+import contextlib
+import http.client
 import json
 
 import pytest
@@ -64,6 +66,17 @@ def test_the_joining_token_is_in_nothing_that_apply_said(cluster: Lab, applied: 
     secrets = [base64.b64decode(token["data"]["token-secret"]).decode() for token in tokens]
     assert len(secrets) == 1, "one token for all who joined, for some minutes"
     assert [secret for secret in secrets if secret in json.dumps(applied.events, default=str)] == []
+
+
+def test_the_seed_gives_nothing_to_strangers_and_ends_by_itself(cluster: Lab) -> None:
+    blob = support.shell(cluster, "cp1", "ls /var/lib/slipway/blobs").split()[0]
+    ends = "systemctl show --value -p RuntimeMaxUSec slipway-seed.service"
+    assert support.shell(cluster, "cp1", ends).strip() == "15min", "it serves for a while"
+    for path in (f"/{blob}", f"/{blob}?here", "/", "/../token"):
+        connection = http.client.HTTPConnection(cluster.host("cp1").address, 6445, timeout=20)
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers={"Authorization": "Bearer guessed"})
+            assert connection.getresponse().status == 403
 
 
 @pytest.mark.parametrize("host", HOSTS)

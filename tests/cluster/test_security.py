@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from slipway.lab import Lab
 from tests.cluster import support
@@ -108,10 +110,10 @@ def test_workers_hold_no_authority(held: dict[str, list[SecretFile]]) -> None:
         assert [file.path for file in held[host] if keys & set(file.secrets)] == []
 
 
-def test_no_joining_token_is_left_on_a_host(held: dict[str, list[SecretFile]]) -> None:
+def test_joining_tokens_are_on_no_disk(held: dict[str, list[SecretFile]]) -> None:
     token = re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}")
-    left = {host: [f.path for f in files if any(map(token.fullmatch, f.secrets))] for host, files in held.items()}
-    assert left == {"cp1": [], "w1": [], "w2": []}
+    files = [(host, file) for host, found in held.items() for file in found if any(map(token.fullmatch, file.secrets))]
+    assert [f"{host}: {file.path}" for host, file in files if not file.path.startswith("/run/")] == []
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -139,7 +141,7 @@ def test_runs_as_its_own_user_without_any_right(component: str, cluster: Lab) ->
 
 @pytest.mark.parametrize("component", OWN_USER)
 def test_systemd_fences_it_in(component: str, cluster: Lab) -> None:
-    shown = support.on(cluster, "cp1", "systemctl", "show", f"{component}.service")
+    shown = support.on(cluster, "cp1", "systemctl", "show", "--all", f"{component}.service")
     properties = dict(line.partition("=")[::2] for line in shown.splitlines())
     expected = {
         "User": component,
@@ -185,7 +187,7 @@ def anonymous(address: str, port: int, path: str, method: str = "GET") -> int:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    connection = http.client.HTTPSConnection(address, port, timeout=10, context=context)
+    connection = http.client.HTTPSConnection(address, port, timeout=30, context=context)
     try:
         connection.request(method, path)
         return connection.getresponse().status
@@ -236,7 +238,7 @@ def test_strangers_may_not_write(cluster: Lab) -> None:
 
 
 @pytest.mark.parametrize("host", ["cp1", "w1"])
-@pytest.mark.parametrize("path", ["/pods", "/metrics", "/healthz", "/configz", "/logs/", "/run/default/x/y", "/"])
+@pytest.mark.parametrize("path", ["/pods", "/metrics", "/healthz", "/configz", "/logs/", "/run/default/x/y"])
 def test_a_kubelet_answers_no_stranger(path: str, host: str, cluster: Lab) -> None:
     assert anonymous(cluster.host(host).address, 10250, path) == 401
 
@@ -257,7 +259,9 @@ def test_nothing_else_listens_to_the_network(host: str, cluster: Lab) -> None:
     lines = support.on(cluster, host, "ss", "-tlnH").splitlines()
     listening = [line.split()[3].rpartition(":")[::2] for line in lines]
     outside = {int(port) for address, port in listening if not address.startswith(("127.", "[::1]"))}
-    assert outside == PORTS[host]
+    # For some minutes after a first apply one host may still give artefacts to those who were told its token.
+    seeding = support.ask(cluster, host, "systemctl", "is-active", "slipway-seed.service").returncode == 0
+    assert outside == PORTS[host] | ({6445} if seeding else set())
     for port in (10255, 10249, 10257, 10259, 6444):
         with socket.socket() as probe:
             probe.settimeout(5)
@@ -313,22 +317,36 @@ class Mended:
     arguments: dict[str, str]
 
 
+def private_part(secret: str) -> str:
+    """The characters of a secret that no other text has: of a key in base64 those of its private number alone.
+
+    The rest of a private key is not secret: its kind, and the public key, which every certificate shows.
+    """
+    if len(secret) < 60:
+        return secret
+    packed = base64.b64decode(secret)
+    key = serialization.load_der_private_key(packed, password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    size = (key.key_size + 7) // 8
+    start = packed.index(key.private_numbers().private_value.to_bytes(size, "big"))
+    return secret[-(-start // 3) * 4 : (start + size) // 3 * 4]
+
+
 @pytest.fixture(scope="module")
 def needles(held: dict[str, list[SecretFile]]) -> dict[str, str]:
-    """A part of every secret of the cluster that no other text has, by where it was found."""
+    """The private part of every secret of the cluster, by itself and in base64 once more; where each was found."""
     found = {}
     for host, files in held.items():
         for file in files:
             if file.path.startswith(("/etc/kubernetes/", "/etc/etcd/", "/etc/slipway/")):
-                for part in file.secrets:
-                    # The middle of a key: its beginning is the same for all keys of a kind.
-                    middle = part[len(part) // 2 :][:40] if len(part) > 60 else part
-                    found[middle] = f"{host}: {file.path}"
-                    # The same middle inside base64 of the file, at any of the three alignments.
+                for part in map(private_part, file.secrets):
+                    assert len(part) >= 32
+                    found[part] = f"{host}: {file.path}"
+                    # The same inside base64 of the whole file, at any of the three alignments.
                     for shift in range(3):
-                        packed = base64.b64encode((" " * shift + middle).encode()).decode()[4:-4]
-                        found[packed] = f"{host}: {file.path} in base64"
-    assert any(where.endswith(tuple(AUTHORITIES)) for where in found.values())
+                        again = base64.b64encode((" " * shift + part).encode()).decode()[4:-4]
+                        found[again] = f"{host}: {file.path} in base64"
+    assert {path for path in AUTHORITIES if f"cp1: {path}" in found.values()} == set(AUTHORITIES)
     return found
 
 
