@@ -42,6 +42,7 @@ class Phase:
     started: float
     ended: float
     results: int = 0
+    begun: bool = False
 
     @property
     def seconds(self) -> float:
@@ -67,19 +68,26 @@ class RunLog:
         kind = event.get("event", "")
         data = event.get("event_data") or {}
         if kind == "playbook_on_play_start":
-            return self._play(str(data.get("play") or data.get("name") or ""), now)
+            self._play(str(data.get("play") or data.get("name") or ""), now)
+        if kind == "playbook_on_task_start":
+            return self._task()
         if kind in RESULTS:
             return self._result(kind, data)
         if kind in {"verbose", "error", "warning", "deprecated"}:
             self.noise += [line for line in str(event.get("stdout", "")).splitlines() if line.strip()]
         return []
 
-    def _play(self, name: str, now: float) -> list[str]:
+    def _play(self, name: str, now: float) -> None:
         # A play with `serial` starts once per batch; it stays one phase.
-        if self.phases and self.phases[-1].name == name:
+        if not self.phases or self.phases[-1].name != name:
+            self.phases.append(Phase(name=name, started=now, ended=now))
+
+    def _task(self) -> list[str]:
+        """The phase's name, once: with its first task, for a play without hosts has none."""
+        if not self.phases or self.phases[-1].begun:
             return []
-        self.phases.append(Phase(name=name, started=now, ended=now))
-        return [name]
+        self.phases[-1].begun = True
+        return [self.phases[-1].name]
 
     def _result(self, kind: str, data: t.Mapping[str, t.Any]) -> list[str]:
         host = str(data.get("host", "?"))

@@ -59,7 +59,10 @@ def test_batches_of_one_play_are_one_phase() -> None:
 
 def test_says_phases_and_problems_at_once() -> None:
     log = RunLog()
-    assert log.fold(play("Observe"), 0) == ["Observe"]
+    assert log.fold(play("Nobody's"), 0) == []
+    assert log.fold(play("Observe"), 0) == []
+    assert log.fold({"event": "playbook_on_task_start"}, 0) == ["Observe"]
+    assert log.fold({"event": "playbook_on_task_start"}, 0) == []
     assert log.fold(result("ok", "a"), 1) == []
     assert log.fold(result("failed", "a", {"msg": "broken\nbadly"}), 2) == ["  a: Do it: broken"]
 
