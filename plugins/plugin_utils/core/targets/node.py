@@ -26,7 +26,8 @@ def proxy_target(layout: Layout, node: Node) -> HostState:
     """haproxy on loopback in front of all API servers, on every host, with one control-plane host already.
 
     So growing changes no node's configuration but this one's list. A dead server's connections are closed as soon as
-    its check fails, for a host that lost its power sends no reset.
+    it counts as down, for a host that lost its power sends no reset. That takes three checks of three seconds: a server
+    that is only slow must not lose all its connections at once, which would make it slower still.
     """
     config = proxy_configuration(layout)
     service = Service(
@@ -60,7 +61,7 @@ def proxy_configuration(layout: Layout) -> str:
     servers = "".join(
         f"  server {member.node_name} {member.address}:{layout.api_port}\n" for member in layout.control_plane
     )
-    check = f"check check-ssl verify required ca-file {paths.CA} inter 1s fastinter 500ms fall 2 rise 1"
+    check = f"check check-ssl verify required ca-file {paths.CA} inter 3s downinter 2s fall 3 rise 1"
     return f"""{NOTICE}global
   maxconn 8192
   user haproxy
@@ -72,10 +73,10 @@ defaults
   log global
   option dontlognull
   option tcpka
-  timeout connect 2s
+  timeout connect 3s
   timeout client 1h
   timeout server 1h
-  timeout check 2s
+  timeout check 5s
 
 frontend kubernetes-api
   bind 127.0.0.1:{layout.proxy_port}
