@@ -212,6 +212,7 @@ def _data(
             for name, steps in plan.steps.items()
         },
         "nodes": list(plan.nodes),
+        "node_names": {name: nodes[name].node_name for name in plan.hosts},
         "record": {"spec": spec.digest(), "versions": dict(layout.versions)},
         "verify": _verify(spec, layout, nodes, lock),
         "kubeconfig": {"days": spec.certificates.kubeconfig_days},
