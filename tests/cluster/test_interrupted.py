@@ -36,21 +36,26 @@ def keys(pair: Lab) -> Keys:
     return Keys(pair)
 
 
-def cut_short(lab: Lab, keys: Keys, host: str, module: str, change: str) -> None:
-    """Two runs, killed before and after one change."""
-    cuts = [Cut(host, module, change, when) for when in ("before", "after")]
+def cut_short(lab: Lab, keys: Keys, *changes: tuple[str, str, str]) -> None:
+    """Two runs, killed before and after a change (host, module, name) of each of these hosts."""
+    cuts = [Cut(*change, when) for change in changes for when in ("before", "after")]
     cutting.arm(lab, cuts)
-    for number, cut in enumerate(cuts, start=1):
+    for met in (1, 2):
         run = support.ansible_run(lab.inventory, "apply")
-        assert run.code != 0, f"{cut}: the run came to its end\n{run.output()}"
-        assert cutting.armed(lab, host) == cuts[number:], f"{cut}: was not met\n{run.problem_text()}"
-        assert run.stats[host].failed == 1, run.output()
+        assert run.code != 0, f"the run came to its end\n{run.output()}"
+        for host, _module, name in changes:
+            left = [cut for cut in cuts if cut.host == host][met:]
+            assert cutting.armed(lab, host) == left, f"not met: {name}\n{run.problem_text()}"
+            assert run.stats[host].failed == 1, run.output()
         keys.look()
 
 
-def test_cut_while_artefacts_are_unpacked(pair: Lab, keys: Keys) -> None:
-    cut_short(pair, keys, "w1", "artifacts", f"unpack kubelet {version('kubernetes')}")
+def test_cut_while_artefacts_are_unpacked_and_after_the_first_ca(pair: Lab, keys: Keys) -> None:
+    unpack = ("w1", "artifacts", f"unpack kubelet {version('kubernetes')}")
+    cut_short(pair, keys, unpack, ("cp1", "pki", KUBERNETES_CA))
     assert support.ask(pair, "w1", "test", "-e", "/opt/slipway/kubelet/current").returncode == 1
+    assert "etc/kubernetes/pki/ca.key" in keys.seen["cp1"]
+    assert "etc/kubernetes/pki/sa.key" not in keys.seen["cp1"]
 
 
 def version(component: str) -> str:
@@ -78,19 +83,13 @@ def test_a_module_that_outlives_its_killed_run_is_waited_for(pair: Lab, keys: Ke
     keys.look()
 
 
-def test_cut_between_the_first_ca_and_the_rest(pair: Lab, keys: Keys) -> None:
-    cut_short(pair, keys, "cp1", "pki", KUBERNETES_CA)
-    assert "etc/kubernetes/pki/ca.key" in keys.seen["cp1"]
-    assert "etc/kubernetes/pki/sa.key" not in keys.seen["cp1"]
-
-
 def test_cut_around_the_start_of_etcd(pair: Lab, keys: Keys) -> None:
-    cut_short(pair, keys, "cp1", "etcd_member", "start etcd.service")
+    cut_short(pair, keys, ("cp1", "etcd_member", "start etcd.service"))
     assert support.ask(pair, "cp1", "test", "-e", "/etc/etcd/formed").returncode == 1
 
 
 def test_cut_while_the_control_plane_is_written(pair: Lab, keys: Keys) -> None:
-    cut_short(pair, keys, "cp1", "component", APISERVER_UNIT)
+    cut_short(pair, keys, ("cp1", "component", APISERVER_UNIT))
 
 
 def test_killed_while_the_control_plane_starts(pair: Lab, keys: Keys, tmp_path: Path) -> None:
@@ -101,7 +100,7 @@ def test_killed_while_the_control_plane_starts(pair: Lab, keys: Keys, tmp_path: 
 
 
 def test_cut_while_a_worker_joins(pair: Lab, keys: Keys) -> None:
-    cut_short(pair, keys, "w1", "component", TOKEN_FILE)
+    cut_short(pair, keys, ("w1", "component", TOKEN_FILE))
 
 
 def test_killed_while_a_worker_joins(pair: Lab, keys: Keys, tmp_path: Path) -> None:
