@@ -4,10 +4,22 @@
 
 from __future__ import annotations
 
+import collections.abc
+import os
+
 import pytest
 
+from slipway import lab as labs
 from slipway.lab import Lab
 from tests.cluster import support
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet_afterwards(lab: Lab) -> collections.abc.Iterator[None]:
+    """These are the last tests of the shared lab: an idle cluster would slow down those of other labs."""
+    yield
+    if not os.environ.get("SLIPWAY_KEEP_LAB"):
+        labs.power(lab, support.names(lab), "off", cut=True)
 
 
 def test_reset_wants_to_be_confirmed(cluster: Lab) -> None:
