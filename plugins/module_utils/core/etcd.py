@@ -101,12 +101,3 @@ def _bootstrap(want: EtcdWant, seen: EtcdSeen, steps: list[Change]) -> list[Chan
             )
         intent = [Change("record the intent to form etcd", after=want.initial, data=("intent", want.initial))]
     return [*files, *intent, *unit, Change("record that etcd has formed", data=("formed", want.name))]
-
-
-def token_of(initial: str) -> str:
-    """The cluster token in an unfinished intent, or nothing."""
-    for line in initial.splitlines():
-        key, _, value = line.partition("=")
-        if key == "ETCD_INITIAL_CLUSTER_TOKEN":
-            return value
-    return ""
