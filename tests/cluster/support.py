@@ -29,6 +29,12 @@ ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES = "1.37"
 BUNDLE = ROOT / ".bundle" / KUBERNETES
 LOOK = Path(__file__).with_name("look.py")
+# The cache is elsewhere: what tests do must leave nothing in root's home, where they look for what Slipway leaves.
+KUBECTL = (
+    "/opt/slipway/kubectl/current/kubectl",
+    "--kubeconfig=/etc/kubernetes/admin.conf",
+    "--cache-dir=/tmp/kubectl-of-tests",
+)
 RESULTS = ("runner_on_ok", "runner_on_failed", "runner_on_unreachable", "runner_on_skipped")
 PLANNER = "slipway.cluster.plan"
 
@@ -118,8 +124,7 @@ def everywhere[Out](lab: Lab, function: t.Callable[[str], Out], hosts: t.Iterabl
 
 def kubectl(lab: Lab, *arguments: str, stdin: str | None = None, host: str = "cp1", timeout: float = 60) -> str:
     """What kubectl says on a control-plane host with the emergency kubeconfig."""
-    program = ("env", "KUBECONFIG=/etc/kubernetes/admin.conf", "/opt/slipway/kubectl/current/kubectl")
-    return on(lab, host, *program, *arguments, stdin=stdin, timeout=timeout)
+    return on(lab, host, *KUBECTL, *arguments, stdin=stdin, timeout=timeout)
 
 
 def objects(lab: Lab, *arguments: str, host: str = "cp1") -> list[dict[str, t.Any]]:
@@ -372,8 +377,7 @@ def recap(text: str) -> dict[str, Stats]:
 # --- the cluster ------------------------------------------------------------------------------------------------------
 def settled(lab: Lab) -> str | None:
     """None if API server, nodes and all pods are well; else what is not."""
-    program = ("env", "KUBECONFIG=/etc/kubernetes/admin.conf", "/opt/slipway/kubectl/current/kubectl")
-    answer = ask(lab, "cp1", *program, "get", "nodes,pods", "-A", "-o", "json", "--request-timeout=5s", timeout=15)
+    answer = ask(lab, "cp1", *KUBECTL, "get", "nodes,pods", "-A", "-o", "json", "--request-timeout=5s", timeout=15)
     if answer.returncode != 0:
         return answer.stderr.strip() or "no answer"
     items = json.loads(answer.stdout)["items"]

@@ -34,7 +34,8 @@ def test_plan_on_bare_hosts_finds_much_to_do(planned: support.Said) -> None:
 def test_plan_and_check_mode_on_bare_hosts_touch_nothing(
     bare: dict[str, support.Fingerprint], checked: Checked
 ) -> None:
-    assert "\n".join(support.difference(bare, checked.after)) == ""
+    changed = support.difference(bare, checked.after)
+    assert not changed, "\n".join(changed)
 
 
 def test_a_fingerprint_sees_what_apply_does(lab: Lab, bare: dict[str, support.Fingerprint], cluster: Lab) -> None:

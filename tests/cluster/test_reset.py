@@ -56,7 +56,7 @@ def test_hosts_are_as_they_were_before_the_first_apply(
     reset.require()
     left = support.difference(bare, support.fingerprints(cluster))
     others = [line for line in left if " /srv" not in line]
-    assert "\n".join(others) == ""
+    assert not others, "\n".join(others)
     assert len(left) > len(others), "the file that is not ours is still there"
 
 
