@@ -35,7 +35,8 @@ LEFT_OUT = (
 # Scopes and users of SSH connections, what systemd starts by itself from time to time, and a milestone of the boot that
 # counts as reached as soon as anything asks for it, until the next one.
 MOVING_UNITS = re.compile(
-    r"^(network-online\.target|session-|user@|user-|user\.slice|run-|init\.scope|systemd-(tmpfiles|hostnamed|timedated|localed|logind)|"
+    r"^(network-online\.target|"
+    r"session-|user@|user-|user\.slice|run-|init\.scope|systemd-(tmpfiles|hostnamed|timedated|localed|logind)|"
     r"(apt|dpkg|e2scrub|fstrim|logrotate|man-db|ssh@)|dev-|sys-|proc-|-\.mount|var-|opt|etc-|tmp)"
 )
 # Whoever is logged in, systemd's short-lived helpers, and the looking itself.
