@@ -236,8 +236,15 @@ def _check_controllers(kubectl: Kubectl) -> Check:
 
 def _check_node_health(proxy: ApiProxy, nodes: NodesSeen, aspect: str, rest: str) -> Check:
     def ask(name: str) -> str:
-        status, body = proxy.get(f"/api/v1/nodes/{name}{rest}")
-        return "" if status == 200 else message(status, body)
+        # One refusal can be a passing one, such as a kubelet whose connection to the API has just been cut.
+        said = ""
+        for pause in (0, 1, 2):
+            time.sleep(pause)
+            status, body = proxy.get(f"/api/v1/nodes/{name}{rest}")
+            if status == 200:
+                return ""
+            said = message(status, body)
+        return said
 
     unit = "kubelet" if aspect == "kubelets" else aspect
     trouble = parallel(ask, list(nodes.nodes))
