@@ -65,7 +65,7 @@ class LookupModule(LookupBase):
 
 
 def _random(length: int) -> str:
-    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+    return "".join(secrets.choice(ALPHABET) for _each in range(length))
 
 
 def _read(path: str) -> str:

@@ -37,6 +37,9 @@ attributes:
   diff_mode:
     description: A token is not shown.
     support: none
+  idempotent:
+    description: Hosts that are to join get a token in each run.
+    support: none
   platform:
     description: A control-plane host.
     support: full
@@ -92,7 +95,7 @@ class Token:
 
 def parse(params: dict[str, t.Any]) -> Token:
     """The parameters as typed data."""
-    name, _, secret = params["token"].partition(".")
+    name, _unused, secret = params["token"].partition(".")
     if len(name) != 6 or len(secret) != 16:
         raise SlipwayError(Problem("token", "has the wrong form", "six and sixteen of a-z and 0-9 with a dot between"))
     return Token(**{**params, "joining": tuple(params["joining"])})
@@ -112,7 +115,7 @@ def plan(want: Token, seen: None) -> list[Change]:
 def apply(machine: Machine, want: Token, change: Change) -> None:
     """Create the Secret; its content goes through a pipe."""
     del change
-    name, _, secret = want.token.partition(".")
+    name, _unused, secret = want.token.partition(".")
     end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60 * want.minutes))
     document = {
         "apiVersion": "v1",

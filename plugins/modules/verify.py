@@ -67,7 +67,7 @@ extends_documentation_fragment:
   - slipway.cluster.kubectl
 attributes:
   check_mode:
-    support: none
+    support: partial
     details: Asks nothing in check mode and says so.
   diff_mode:
     support: none

@@ -30,7 +30,7 @@ def open_proxy(kubectl: str, kubeconfig: str) -> t.Iterator[ApiProxy]:
     _remove_leftovers()
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=RUN_DIRECTORY) as directory:
         path = os.path.join(directory, "socket")
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # pylint: disable=ansible-bad-function  # it outlives the call
             ["timeout", str(_LIFE_SECONDS), kubectl, f"--kubeconfig={kubeconfig}", "proxy", f"--unix-socket={path}"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -136,7 +136,7 @@ def listening_facts(machine: Machine) -> list[dict[str, t.Any]]:
         fields = line.split()
         if len(fields) < 4:
             continue
-        address, _, port = fields[3].rpartition(":")
+        address, _unused, port = fields[3].rpartition(":")
         match = _LISTENING.search(line)
         pid = match.group("pid") if match else ""
         found.append(

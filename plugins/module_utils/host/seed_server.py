@@ -226,7 +226,7 @@ def main(arguments: t.Optional[t.Sequence[str]] = None) -> None:
     try:
         server = SeedServer((options.address, options.port), options.directory, sys.stdin.readline().strip())
     except OSError as error:
-        sys.exit(f"{error.filename or options.address}: {error.strerror}")
+        sys.exit(f"{error.filename or options.address}: {error.strerror}")  # pylint: disable=ansible-bad-function
     _become_nobody()
     try:
         server.serve_forever(poll_interval=5)

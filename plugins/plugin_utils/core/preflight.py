@@ -294,7 +294,7 @@ def _space_by_mount(node: NodeSpec, probe: Probe) -> dict[str, tuple[int, int, t
     for space in SPACE:
         mount = probe.mounts.get(space.path)
         if mount is not None and has_role(node, space.role):
-            needed, _, paths = found.get(mount.mount or space.path, (0, 0, ()))
+            needed, _unused, paths = found.get(mount.mount or space.path, (0, 0, ()))
             needed += space.installed if probe.installed else space.new
             found[mount.mount or space.path] = (needed, mount.free_bytes, (*paths, space.path))
     return found
@@ -605,7 +605,7 @@ def _leftovers(seen: Seen) -> t.Iterator[Finding]:
 
 def _authorities(seen: Seen) -> t.Iterator[Finding]:
     """One CA of each other kind in the whole cluster; the cluster's own is judged by the planner."""
-    for kind in sorted({kind for _, probe in seen.pairs() for kind in probe.authorities} - {_CLUSTER_CA}):
+    for kind in sorted({kind for _unused, probe in seen.pairs() for kind in probe.authorities} - {_CLUSTER_CA}):
         hosts: dict[str, list[str]] = {}
         for node, probe in seen.pairs():
             if kind in probe.authorities:

@@ -93,7 +93,7 @@ def _origins(
     """Where each leaf came from: the last layer that spoke of it, or of something below it."""
     origins: dict[Path, str] = {}
     for origin, fields in layers:
-        for path, _ in leaves(fields):
+        for path, _unused in leaves(fields):
             for length in range(1, len(path) + 1):
                 origins[path[:length]] = origin
     for path, value in sorted(leaves(merged)):

@@ -136,7 +136,7 @@ def registry_host(text: str) -> str:
     """A registry as image names write it: HOST[:PORT], or containerd's name for all others, _default."""
     if text == "_default":
         return text
-    host, _, port = text.partition(":")
+    host, _unused, port = text.partition(":")
     dns_name(host)
     if ":" in text and not full("[1-9][0-9]{0,4}", port):
         raise ValueError("not HOST or HOST:PORT")
@@ -163,7 +163,7 @@ def label_value(text: str) -> str:
 def taint(text: str) -> Taint:
     """A taint as kubectl writes it: KEY[=VALUE]:EFFECT."""
     rest, colon, effect = text.rpartition(":")
-    key, _, value = rest.partition("=")
+    key, _unused, value = rest.partition("=")
     if not colon or effect not in TAINT_EFFECTS:
         raise ValueError(f"not KEY[=VALUE]:EFFECT with an EFFECT of {', '.join(TAINT_EFFECTS)}")
     return Taint(label_key(key), effect, label_value(value))

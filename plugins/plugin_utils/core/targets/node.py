@@ -182,6 +182,6 @@ def kubelet_configuration(layout: Layout, node: Node) -> dict[str, t.Any]:
 
 def taint(text: str) -> dict[str, str]:
     """``key=value:Effect`` or ``key:Effect`` as the API has it."""
-    key, _, effect = text.rpartition(":")
-    key, _, value = key.partition("=")
+    key, _unused, effect = text.rpartition(":")
+    key, _unused, value = key.partition("=")
     return {"key": key, "effect": effect, **({"value": value} if value else {})}
