@@ -22,7 +22,14 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.problems impo
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import HostState
 from ansible_collections.slipway.cluster.plugins.module_utils.host import engine
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine, Output
-from ansible_collections.slipway.cluster.plugins.modules import bootstrap_token, component, etcd_member, host, probe
+from ansible_collections.slipway.cluster.plugins.modules import (
+    bootstrap_token,
+    component,
+    etcd_member,
+    gate,
+    host,
+    probe,
+)
 
 ME = getpass.getuser()
 MINE = grp.getgrgid(os.getgid()).gr_name
@@ -194,10 +201,12 @@ def test_probe_returns_what_it_saw_or_why_not(
 
 
 # --- documentation ----------------------------------------------------------------------------------------------------
-FRAGMENT = {"kubectl", "kubeconfig"}
+FRAGMENT = {"kubectl", "kubeconfig", "etcdctl", "etcd_endpoints", "etcd_ca", "etcd_certificate", "etcd_key"}
 
 
-@pytest.mark.parametrize("module", [component, host, etcd_member, bootstrap_token], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "module", [component, host, etcd_member, bootstrap_token, gate], ids=lambda each: each.__name__
+)
 def test_what_is_documented_is_what_is_taken(module: types.ModuleType) -> None:
     options = yaml.safe_load(module.DOCUMENTATION)["options"]
     spec = {name: entry for name, entry in module.ARGUMENT_SPEC.items() if name not in FRAGMENT}

@@ -1,0 +1,51 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What keeps the gate shut, and that nothing else does."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.gate import GateSeen, GateWant, faults
+from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import NodeSeen, NodesSeen
+from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
+
+URL = "https://10.0.0.11:6443"
+READY = NodesSeen(known=True, nodes={"w1": NodeSeen("w1", ready=True)})
+A = Member("a", "a", healthy=True, index=7, applied=7)
+B = Member("b", "b", healthy=True, index=7, applied=7)
+DOWN = Member("b", "b")
+
+
+@pytest.mark.parametrize(
+    ("want", "seen", "found"),
+    [
+        (GateWant(), GateSeen(), []),
+        (GateWant(), GateSeen(etcd_error="x", answers={URL: "x"}, nodes=READY), []),
+        (
+            GateWant(etcd=True, api_servers=(URL,), nodes=("w1",), node_paths=("/p",)),
+            GateSeen((A, B), (A, B), answers={URL: ""}, nodes=READY, probes={("w1", "/p"): ""}),
+            [],
+        ),
+        (GateWant(etcd=True), GateSeen(etcd_error="no answer"), ["etcd: no answer"]),
+        (GateWant(etcd=True), GateSeen(), ["etcd: has no members"]),
+        (
+            GateWant(etcd=True),
+            GateSeen((A, DOWN), (A, DOWN)),
+            ["etcd member b: does not answer, or follows no leader (2 voting members, 1 healthy, quorum 2)"],
+        ),
+        (GateWant(api_servers=(URL,)), GateSeen(), [f"API server {URL}: was not asked"]),
+        (GateWant(api_servers=(URL,)), GateSeen(answers={URL: "status 500"}), [f"API server {URL}: status 500"]),
+        (GateWant(nodes=("w1",)), GateSeen(), ["node w1: the API server does not answer"]),
+        (GateWant(nodes=("w2",)), GateSeen(nodes=READY), ["node w2: has not registered with the API server"]),
+        (GateWant(nodes=("w1",)), GateSeen(nodes=READY, probes={("w1", "/p"): "refused"}), ["node w1: /p: refused"]),
+    ],
+)
+def test_faults(want: GateWant, seen: GateSeen, found: list[str]) -> None:
+    assert [f"{problem.where}: {problem.found}" for problem in faults(want, seen)] == found
+
+
+def test_all_faults_are_named_at_once() -> None:
+    want = GateWant(etcd=True, api_servers=(URL, URL + "1"), nodes=("w1", "w2"))
+    seen = GateSeen(etcd_error="x", answers={URL: "y", URL + "1": "z"})
+    assert len(faults(want, seen)) == 5
