@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import shutil
 import socket
@@ -46,16 +47,23 @@ def open_proxy(kubectl: str, kubeconfig: str) -> t.Iterator[ApiProxy]:
 
 
 class ApiProxy:
-    """GET requests over the proxy's socket."""
+    """Requests over the proxy's socket."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
     def get(self, path: str, *, timeout: float = 15) -> tuple[int, str]:
         """Status and body of a GET; status 0 and the reason where no answer came within ``timeout`` seconds."""
+        return self.request("GET", path, timeout=timeout)
+
+    def request(
+        self, method: str, path: str, data: t.Optional[t.Mapping[str, t.Any]] = None, *, timeout: float = 15
+    ) -> tuple[int, str]:
+        """The same for any method, with JSON data if there is some."""
         connection = _SocketConnection(self._path, timeout)
+        body = None if data is None else json.dumps(data)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, body, {} if body is None else {"Content-Type": "application/json"})
             response = connection.getresponse()
             return response.status, response.read().decode("utf-8", "replace")
         except socket.timeout:
