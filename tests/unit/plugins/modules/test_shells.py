@@ -25,6 +25,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.host.machine impor
 from ansible_collections.slipway.cluster.plugins.modules import (
     bootstrap_token,
     component,
+    drain,
     etcd_member,
     gate,
     host,
