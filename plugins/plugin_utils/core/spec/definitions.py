@@ -192,6 +192,18 @@ _PROXY = Table(
     model.Proxy,
     (Field("port", Integer(1024, 65535), "Port on loopback of every host where the API is reached.", 6444),),
 )
+_DRAIN = Table(
+    model.Drain,
+    (
+        Field(
+            "timeout", Integer(1, 86400, "s"), "How long pods may take to be gone, PodDisruptionBudgets included.", 600
+        ),
+        Field(
+            "delete_emptydir_data", Flag(), "Whether pods with data in an emptyDir are evicted, which deletes it.", True
+        ),
+        Field("force", Flag(), "Whether pods that no controller starts elsewhere are evicted, and so lost.", False),
+    ),
+)
 _POD_SECURITY_LEVEL = Choice(("privileged", "baseline", "restricted"))
 _POD_SECURITY = Table(
     model.PodSecurity,
@@ -532,6 +544,62 @@ _REST = (
         "The cluster's name: reset then does not ask for it.",
         None,
         "prod",
+    ),
+    Variable(
+        "slipway_remove",
+        Scope.RUN,
+        Items(_NAME, single=True),
+        "The hosts that remove_node takes out: names of the inventory, or of Nodes that are no longer in it.",
+        [],
+        ["w3"],
+    ),
+    Variable(
+        "slipway_remove_dead",
+        Scope.RUN,
+        Flag(),
+        "Declares that those of slipway_remove that cannot be reached are switched off for good.",
+        False,
+        True,
+    ),
+    Variable(
+        "slipway_remove_confirm",
+        Scope.RUN,
+        _NAME,
+        "The cluster's name: remove_node then does not ask for it.",
+        None,
+        "prod",
+    ),
+    Variable(
+        "slipway_maintain_tasks",
+        Scope.RUN,
+        _PATH,
+        "The file of tasks that maintain runs on each host while it is out of service; os_updates is a ready-made one.",
+        None,
+        "firmware.yml",
+    ),
+    Variable(
+        "slipway_maintain_batch",
+        Scope.RUN,
+        Text("a number of hosts, or a share of them such as 10%", texts.batch, r"[1-9][0-9]*%?"),
+        "How many workers maintain takes out of service at a time; at least one.",
+        "10%",
+        "2",
+    ),
+    Variable(
+        "slipway_maintain_again",
+        Scope.RUN,
+        Flag(),
+        "Starts a maintenance over that was not finished, also on the hosts it had finished.",
+        False,
+        True,
+    ),
+    Variable(
+        "slipway_drain",
+        Scope.RUN,
+        _DRAIN,
+        "How a node is emptied before it is disturbed.",
+        {},
+        {"timeout": 1800},
     ),
     Variable("slipway_explain", Scope.RUN, _NAME, "The host whose values plan explains.", None, "w1"),
     Variable(

@@ -115,6 +115,15 @@ class Proxy:
 
 
 @dataclasses.dataclass(frozen=True)
+class Drain:
+    """How a node is emptied; the timeout is in seconds."""
+
+    timeout: int
+    delete_emptydir_data: bool
+    force: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class PodSecurity:
     """Pod Security defaults of namespaces without labels of their own."""
 
@@ -271,6 +280,13 @@ class ClusterSpec:
     node_profiles: tuple[NodeProfile, ...]
     ignore_preflight: frozenset[str]
     reset_confirm: str | None
+    remove: tuple[str, ...]
+    remove_dead: bool
+    remove_confirm: str | None
+    maintain_tasks: str | None
+    maintain_batch: str
+    maintain_again: bool
+    drain: Drain
     explain: str | None
     kubeconfig_output: str | None
     registry_passwords: t.Mapping[str, str] = dataclasses.field(repr=False)
@@ -319,6 +335,13 @@ _NO_DATA = frozenset(
         "nodes",
         "ignore_preflight",
         "reset_confirm",
+        "remove",
+        "remove_dead",
+        "remove_confirm",
+        "maintain_tasks",
+        "maintain_batch",
+        "maintain_again",
+        "drain",
         "explain",
         "kubeconfig_output",
     }

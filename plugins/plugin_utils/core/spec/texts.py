@@ -202,6 +202,14 @@ def flag_name(text: str) -> str:
     return text
 
 
+def batch(text: str) -> str:
+    """How many at a time, as Ansible's serial takes it: a number from 1, or a share of all from 1% to 100%."""
+    number = text.removesuffix("%")
+    if not (number.isascii() and number.isdigit()) or not 1 <= int(number) <= (100 if number != text else 10**6):
+        raise ValueError("neither a number from 1 nor a share from 1% to 100%")
+    return text
+
+
 def line(text: str) -> str:
     """One line that is not empty: paths, names of groups."""
     if not text or "\n" in text:

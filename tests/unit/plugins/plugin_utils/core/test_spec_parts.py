@@ -50,6 +50,8 @@ DOCS = pathlib.Path(__file__).parents[5] / "docs"
         (texts.taint, "a.b/c=d:PreferNoSchedule", "a.b/c=d:PreferNoSchedule"),
         (texts.version, "v1.37", "1.37"),
         (texts.url, "http://a:1/b//", "http://a:1/b"),
+        (texts.batch, "2", "2"),
+        (texts.batch, "100%", "100%"),
     ],
 )
 def test_texts_that_are_right(parse: t.Callable[[str], t.Any], text: str, expected: str) -> None:
@@ -59,6 +61,11 @@ def test_texts_that_are_right(parse: t.Callable[[str], t.Any], text: str, expect
 @pytest.mark.parametrize(
     ("parse", "text"),
     [
+        (texts.batch, "0"),
+        (texts.batch, "0%"),
+        (texts.batch, "101%"),
+        (texts.batch, "all"),
+        (texts.batch, "%"),
         (texts.endpoint, "a:b"),
         (texts.endpoint, "a:0"),
         (texts.endpoint, "a:70000"),
