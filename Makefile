@@ -92,7 +92,7 @@ docs: venv ## Write docs/spec.md and the JSON Schema from the spec's definitions
 .PHONY: cluster
 cluster: bundle ## Cluster tests on lab hosts
 	@mkdir -p $(REPORTS)
-	@$(BIN)/pytest -v tests/cluster 2>&1 | tee $(REPORTS)/cluster.log
+	@$(BIN)/pytest -v --tb=short tests/cluster 2>&1 | tee $(REPORTS)/cluster.log
 
 .PHONY: molecule
 molecule: bundle ## The Molecule scenario: check, converge, idempotence, verify
@@ -111,7 +111,7 @@ test: deps venv ## Everything but the drills; what CI runs
 .PHONY: drills
 drills: bundle ## The long tests: cut everywhere, other systems, other versions
 	@mkdir -p $(REPORTS)
-	@$(BIN)/pytest -v tests/drills 2>&1 | tee $(REPORTS)/drills.log
+	@$(BIN)/pytest -v --tb=short tests/drills 2>&1 | tee $(REPORTS)/drills.log
 
 .PHONY: bench
 bench: bundle ## Measure apply and plan on a lab, by phase

@@ -60,7 +60,10 @@ options:
     type: path
     default: /etc/kubernetes/pki/etcd/root-client.key
   timeout:
-    description: Seconds that each wait may take, such as the one for the pods to start.
+    description:
+      - Seconds that each wait may take, such as the one for the pods to start.
+      - Seconds, too, that may be spent on asking again where an answer was not good, in all. What passes by itself in
+        that time, such as a controller waiting for its old lease to end, is not a failure; the finding tells of it.
     type: int
     default: 60
 extends_documentation_fragment:

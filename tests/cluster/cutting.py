@@ -130,7 +130,7 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
     for pid in (process.pid, *descendants(process.pid)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    process.wait(timeout=30)
+    process.wait(timeout=120)
 
 
 def descendants(pid: int) -> list[int]:
@@ -149,7 +149,7 @@ def holder(lab: Lab, host: str) -> dict[str, t.Any]:
     return dict(json.loads(text)) if text.strip() else {}
 
 
-def waits_for(lab: Lab, host: str, script: str, *, timeout: float = 180) -> None:
+def waits_for(lab: Lab, host: str, script: str, *, timeout: float = 400) -> None:
     """Return at the moment a script of sh says yes on the host, which is asked many times a second."""
     loop = f"until {{ {script}; }} >/dev/null 2>&1; do sleep 0.05; done"
     done = support.ask(lab, host, "timeout", f"{timeout:g}", "sh", "-c", loop, timeout=timeout + 10)

@@ -92,18 +92,30 @@ def output(*command: str) -> str:
 
 
 def units() -> dict[str, str]:
-    """Unit files with their state, and what is active or failed."""
+    """Unit files with their state, and what is active or failed.
+
+    A service that ran once and ended well counts by its file alone: some do so at a system's first boot only, such as
+    systemd-sysusers, and are inactive from the second on.
+    """
     plain = ("--no-legend", "--plain", "--no-pager")
     found = {}
     for line in output("systemctl", "list-unit-files", *plain).splitlines():
         name, state = line.split()[:2]
         found[f"unit file {name}"] = state
+    ended = once()
     states = "--state=active,activating,reloading,failed"
     for line in output("systemctl", "list-units", "--all", states, *plain).splitlines():
         name, _load, active, _sub = line.split()[:4]
-        if not MOVING_UNITS.match(name):
+        if not MOVING_UNITS.match(name) and not (name in ended and active == "active"):
             found[f"unit {name}"] = active
     return {name: state for name, state in found.items() if not MOVING_UNITS.match(name.rpartition(" ")[2])}
+
+
+def once() -> set[str]:
+    """The services that do something and end, rather than run."""
+    blocks = output("systemctl", "show", "--property=Id,Type", "*.service").split("\n\n")
+    shown = [dict(line.split("=", 1) for line in block.splitlines()) for block in blocks]
+    return {unit["Id"] for unit in shown if unit.get("Type") == "oneshot"}
 
 
 def network() -> dict[str, str]:

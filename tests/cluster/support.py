@@ -98,19 +98,19 @@ def names(lab: Lab, group: str | None = None) -> list[str]:
 
 
 # --- hosts ------------------------------------------------------------------------------------------------------------
-def ask(lab: Lab, host: str, *command: str, stdin: str | None = None, timeout: float = 60) -> SshResult:
+def ask(lab: Lab, host: str, *command: str, stdin: str | None = None, timeout: float = 120) -> SshResult:
     """Run an argv list on a host and return whatever it answered."""
     return labs.ssh(lab, host, list(command), stdin=stdin, timeout=timeout)
 
 
-def on(lab: Lab, host: str, *command: str, stdin: str | None = None, timeout: float = 60) -> str:
+def on(lab: Lab, host: str, *command: str, stdin: str | None = None, timeout: float = 120) -> str:
     """What an argv list wrote to stdout on a host; an AssertionError with all it said if it failed."""
     done = ask(lab, host, *command, stdin=stdin, timeout=timeout)
     assert done.returncode == 0, f"{host}: {' '.join(command)}: rc {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
-def shell(lab: Lab, host: str, script: str, timeout: float = 60) -> str:
+def shell(lab: Lab, host: str, script: str, timeout: float = 120) -> str:
     """What a script of sh wrote to stdout on a host."""
     return on(lab, host, "sh", "-euc", script, timeout=timeout)
 
@@ -122,7 +122,7 @@ def everywhere[Out](lab: Lab, function: t.Callable[[str], Out], hosts: t.Iterabl
         return dict(zip(chosen, pool.map(function, chosen), strict=True))
 
 
-def kubectl(lab: Lab, *arguments: str, stdin: str | None = None, host: str = "cp1", timeout: float = 60) -> str:
+def kubectl(lab: Lab, *arguments: str, stdin: str | None = None, host: str = "cp1", timeout: float = 120) -> str:
     """What kubectl says on a control-plane host with the emergency kubeconfig."""
     return on(lab, host, *KUBECTL, *arguments, stdin=stdin, timeout=timeout)
 
@@ -165,7 +165,7 @@ def fingerprint(lab: Lab, host: str, *trees: str) -> Fingerprint:
 
     ``trees`` of files narrow it, which a host with a cluster on it is quicker to answer.
     """
-    answer = on(lab, host, "python3", "-", *trees, stdin=LOOK.read_text(encoding="utf-8"), timeout=120)
+    answer = on(lab, host, "python3", "-", *trees, stdin=LOOK.read_text(encoding="utf-8"), timeout=240)
     return t.cast("dict[str, str]", json.loads(answer))
 
 
@@ -337,7 +337,7 @@ class Said:
         return self
 
 
-def command(*argv: str, timeout: float = 600, env: t.Mapping[str, str] | None = None) -> Said:
+def command(*argv: str, timeout: float = 1200, env: t.Mapping[str, str] | None = None) -> Said:
     """Run a program of the project's virtual environment, or any other, from the project's directory."""
     own = Path(sys.executable).parent
     program = str(own / argv[0]) if (own / argv[0]).exists() else argv[0]
@@ -356,7 +356,7 @@ def command(*argv: str, timeout: float = 600, env: t.Mapping[str, str] | None = 
     return Said(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
 
 
-def slipway(*argv: str, timeout: float = 600, env: t.Mapping[str, str] | None = None) -> Said:
+def slipway(*argv: str, timeout: float = 1200, env: t.Mapping[str, str] | None = None) -> Said:
     """Run the real command."""
     return command("slipway", *argv, timeout=timeout, env=env)
 
@@ -377,7 +377,7 @@ def recap(text: str) -> dict[str, Stats]:
 # --- the cluster ------------------------------------------------------------------------------------------------------
 def settled(lab: Lab) -> str | None:
     """None if API server, nodes and all pods are well; else what is not."""
-    answer = ask(lab, "cp1", *KUBECTL, "get", "nodes,pods", "-A", "-o", "json", "--request-timeout=5s", timeout=15)
+    answer = ask(lab, "cp1", *KUBECTL, "get", "nodes,pods", "-A", "-o", "json", "--request-timeout=10s", timeout=30)
     if answer.returncode != 0:
         return answer.stderr.strip() or "no answer"
     items = json.loads(answer.stdout)["items"]

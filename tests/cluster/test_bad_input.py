@@ -171,7 +171,7 @@ def old_python(pair: Lab) -> collections.abc.Iterator[Path]:
     parts = [home / "bin" / "python3.8", home / "lib" / "python3.8", *(home / "lib").glob("libpython3.8*.so*")]
     packed = subprocess.run([*pack, *(str(part)[1:] for part in parts)], capture_output=True, check=True).stdout
     unpack = ["ssh", "-F", str(pair.ssh_config), "w1", "tar -C / -xz"]
-    subprocess.run(unpack, input=packed, check=True, timeout=60)
+    subprocess.run(unpack, input=packed, check=True, timeout=240)
     program = parts[0]
     assert support.on(pair, "w1", str(program), "--version").strip() == f"Python {home.name}"
     yield program
@@ -209,7 +209,7 @@ def test_a_port_in_use_by_something_else_is_refused_with_its_owner(pair: Lab, in
     start = ("systemd-run", "--unit=web", "--collect", "python3", "-m", "http.server", "6443")
     support.on(pair, "cp1", *start)
     try:
-        support.wait_for("the web server", lambda: _listens(pair, "cp1", 6443), timeout=20, interval=0.2)
+        support.wait_for("the web server", lambda: _listens(pair, "cp1", 6443), timeout=60, interval=0.2)
         with untouched(pair):
             problem = the(refused(inventory()), "cp1")
     finally:

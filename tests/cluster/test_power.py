@@ -14,8 +14,8 @@ from tests.cluster import support
 
 # On an idle machine of two cores it takes 10 to 50 s until all pods run again.
 BACK_SECONDS = 240
-# What a host may take to shut down: systemd's own limit for one unit.
-DOWN_SECONDS = 60
+# A host that has not shut down by then is killed.
+KILLED_SECONDS = 90
 
 
 def boot_ids(lab: Lab) -> dict[str, str]:
@@ -42,7 +42,7 @@ def kept(cluster: Lab) -> str:
     return "still here"
 
 
-@pytest.mark.parametrize("cut", [False, True], ids=["graceful", "power cut"])
+@pytest.mark.parametrize("cut", [False, True], ids=["graceful", "cut"])
 def test_the_cluster_comes_back_by_itself(cut: bool, cluster: Lab, kept: str) -> None:
     started, before = boot_ids(cluster), containers(cluster)
     said: list[str] = []
@@ -58,8 +58,8 @@ def test_the_cluster_comes_back_by_itself(cut: bool, cluster: Lab, kept: str) ->
     support.slipway("verify", "-i", str(cluster.inventory)).require()
     support.slipway("plan", "-i", str(cluster.inventory)).require()
     if not cut:
-        slow = [line for line in said if "off after" in line and float(line.split()[-2]) > DOWN_SECONDS]
-        assert slow == []
+        slow = [line for line in said if "off after" in line and float(line.split()[-2]) >= KILLED_SECONDS]
+        assert slow == [], "killed, for it did not shut down by itself"
     failed = support.everywhere(
         cluster, lambda host: support.on(cluster, host, "systemctl", "--failed", "--plain", "-q")
     )

@@ -57,7 +57,7 @@ class SecretFile:
 
 def secret_files(lab: Lab, host: str) -> list[SecretFile]:
     """Every file on a host with a secret in it."""
-    answer = support.on(lab, host, "python3", "-", stdin=LOOK.read_text(encoding="utf-8"), timeout=120)
+    answer = support.on(lab, host, "python3", "-", stdin=LOOK.read_text(encoding="utf-8"), timeout=240)
     return [
         SecretFile(path, int(entry["mode"], 8), entry["owner"], entry["group"], tuple(entry["secrets"]))
         for path, entry in sorted(json.loads(answer).items())

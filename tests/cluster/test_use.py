@@ -7,6 +7,7 @@ from __future__ import annotations
 import collections.abc
 import contextlib
 import dataclasses
+import functools
 import http.client
 import json
 import os
@@ -98,10 +99,10 @@ def web(kubectl: Kubectl) -> collections.abc.Iterator[str]:
         create = ["create", "deployment", "web", "--namespace", NAMESPACE, *image]
         kubectl(*create, "--", "/agnhost", "netexec", f"--http-port={PORT}")
         kubectl("expose", "deployment", "web", "--namespace", NAMESPACE, "--port", "80", "--target-port", str(PORT))
-        kubectl("rollout", "status", "deployment/web", "--namespace", NAMESPACE, "--timeout", "90s", timeout=100)
+        kubectl("rollout", "status", "deployment/web", "--namespace", NAMESPACE, "--timeout", "240s", timeout=250)
         yield "web"
     finally:
-        kubectl("delete", "namespace", NAMESPACE, "--timeout", "90s", timeout=100)
+        kubectl("delete", "namespace", NAMESPACE, "--timeout", "240s", timeout=250)
 
 
 def test_the_kubeconfig_is_for_its_owner_alone(kubeconfig: Path) -> None:
@@ -122,17 +123,21 @@ def test_it_reaches_the_cluster_over_the_network(cluster: Lab, kubectl: Kubectl)
 
 
 def test_deploy_and_expose(kubectl: Kubectl, web: str) -> None:
-    endpoints = json.loads(
-        kubectl("get", "endpointslices", "-n", NAMESPACE, "-l", f"kubernetes.io/service-name={web}", "-o", "json")
-    )
-    ready = [
+    support.wait_for("two endpoints", lambda: lacks_endpoints(kubectl, web), timeout=60)
+
+
+def lacks_endpoints(kubectl: Kubectl, service: str) -> str | None:
+    """None if the service leads to two pods."""
+    label = f"kubernetes.io/service-name={service}"
+    slices = json.loads(kubectl("get", "endpointslices", "-n", NAMESPACE, "-l", label, "-o", "json"))["items"]
+    ready = {
         address
-        for entry in endpoints["items"]
+        for entry in slices
         for endpoint in entry["endpoints"]
         if endpoint["conditions"]["ready"]
         for address in endpoint["addresses"]
-    ]
-    assert len(set(ready)) == 2
+    }
+    return None if len(ready) == 2 else f"ready: {sorted(ready)}"
 
 
 def pod_names(kubectl: Kubectl, name: str) -> list[str]:
@@ -144,8 +149,14 @@ def test_exec_and_the_service_by_name(kubectl: Kubectl, web: str) -> None:
     pod = pod_names(kubectl, web)[0]
     for name in (web, f"{web}.{NAMESPACE}.svc.cluster.local"):
         command = ("/agnhost", "connect", f"{name}:80", "--timeout=5s", "--protocol=tcp")
-        said = kubectl.ask("exec", "-n", NAMESPACE, pod, "--", *command).require()
-        assert said.out + said.err == ""
+        says_nothing = functools.partial(complaint, kubectl, "exec", "-n", NAMESPACE, pod, "--", *command)
+        support.wait_for(f"{name} is reached", says_nothing, timeout=60)
+
+
+def complaint(kubectl: Kubectl, *arguments: str) -> str | None:
+    """None if a command that says nothing when all is well says nothing."""
+    said = kubectl.ask(*arguments)
+    return None if said.code == 0 and not said.out + said.err else f"code {said.code}: {said.out}{said.err}"
 
 
 def test_logs(kubectl: Kubectl, web: str) -> None:
@@ -186,14 +197,14 @@ def fetched(port: int, path: str) -> str:
 
 def test_delete(kubectl: Kubectl, web: str) -> None:
     pod = pod_names(kubectl, web)[0]
-    kubectl("delete", "pod", "-n", NAMESPACE, pod, "--timeout", "60s", timeout=70)
+    kubectl("delete", "pod", "-n", NAMESPACE, pod, "--timeout", "240s", timeout=250)
     assert pod not in pod_names(kubectl, web)
 
 
 def test_its_right_can_be_revoked_and_apply_gives_it_back(cluster: Lab, kubectl: Kubectl) -> None:
     binding = "clusterrolebinding/slipway:admins"
     support.kubectl(cluster, "delete", binding)
-    support.wait_for("the right is gone", lambda: is_refused(kubectl), timeout=20)
+    support.wait_for("the right is gone", lambda: is_refused(kubectl), timeout=60)
 
     plan = support.slipway("plan", "-i", str(cluster.inventory)).require(2)
     assert "slipway:admins" in plan.out
@@ -202,7 +213,7 @@ def test_its_right_can_be_revoked_and_apply_gives_it_back(cluster: Lab, kubectl:
     run = support.ansible_run(cluster.inventory, "apply").require()
     done = [action.text for action in run.actions]
     assert done == ["create ClusterRoleBinding slipway:admins", "update ConfigMap kube-system/slipway-record"]
-    support.wait_for("the right is back", lambda: kubectl.ask("get", "nodes").err or None, timeout=20)
+    support.wait_for("the right is back", lambda: kubectl.ask("get", "nodes").err or None, timeout=60)
 
 
 def is_refused(kubectl: Kubectl) -> str | None:

@@ -9,6 +9,7 @@ import datetime
 import json
 import os
 import signal
+import time
 import typing as t
 import urllib.parse
 
@@ -234,6 +235,34 @@ def test_what_is_broken_is_found_and_all_is_removed(
     assert failed(checks) == aspects
     assert any(said in checks[aspect].seen for aspect in aspects)
     assert (cluster.namespaces, cluster.proxies) == ({}, 0)
+
+
+@pytest.mark.parametrize("broken", ["api", "kube-proxy", "dns", "w2"])
+def test_what_passes_by_itself_is_no_failure_but_told(
+    run: t.Callable[..., dict[str, Check]], monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    cluster = Cluster(broken)
+    pauses: list[float] = []
+
+    def mend(seconds: float) -> None:
+        pauses.append(seconds)
+        cluster.broken.clear()
+
+    monkeypatch.setattr(time, "sleep", mend)
+    checks = run(cluster)
+    assert failed(checks) == set()
+    assert len(pauses) == 1
+    assert len([check for check in checks.values() if "(at first: " in check.seen]) == 1
+
+
+def test_patience_is_shared_by_all_findings(
+    run: t.Callable[..., dict[str, Check]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    assert failed(run(Cluster("kube-proxy", "pods", "dns"))) == {"kube-proxy", "pod to pod", "DNS inside"}
+    assert clock[0] == 1.0
 
 
 def test_a_termination_takes_everything_down(run: t.Callable[..., dict[str, Check]]) -> None:
