@@ -9,7 +9,7 @@ import typing as t
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
-from ansible_collections.slipway.cluster.plugins.plugin_utils.blueprint import Inputs, make, report
+from ansible_collections.slipway.cluster.plugins.plugin_utils.blueprint import Inputs, make, outside, report
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.record import record_object
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.spec import HostInput
 from ansible_collections.slipway.cluster.plugins.plugin_utils.release import now, person, release
@@ -28,6 +28,8 @@ class ActionModule(ActionBase):
         """Plan; all problems at once if there is something in the way."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
+        if self._task.args.get("outside"):
+            return result | {"changed": False, "outside": outside(_inputs(variables))}
         try:
             data = make(_inputs(variables))
         except SlipwayError as error:
@@ -48,10 +50,11 @@ def _inputs(variables: t.Mapping[str, t.Any]) -> Inputs:
     hosts: dict[str, HostInput] = {}
     probes: dict[str, t.Any] = {}
     clocks: dict[str, t.Any] = {}
+    witnesses = plain(variables.get("slipway__witnesses") or {})
     for name in plain(groups["all"]):
         own = hostvars[name]
         hosts[name] = HostInput(name, frozenset(plain(own.get("group_names", []))), _spec_variables(own))
-        seen = own.get("slipway_probe") or {}
+        seen = own.get("slipway_probe") or witnesses.get(name) or {}
         if "probe" in seen:
             probes[name], clocks[name] = plain(seen["probe"]), plain(seen["clock"])
     silent = {
@@ -59,7 +62,7 @@ def _inputs(variables: t.Mapping[str, t.Any]) -> Inputs:
         for name in plain(variables["ansible_play_hosts_all"])
         if name not in probes
     }
-    return Inputs(hosts, probes, clocks, silent)
+    return Inputs(hosts, probes, clocks, silent, frozenset(plain(variables["ansible_play_hosts_all"])))
 
 
 def reason(result: t.Mapping[str, t.Any]) -> str:

@@ -8,6 +8,7 @@ import shlex
 import time
 import typing as t
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.findings import grouped
@@ -22,6 +23,8 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run the module."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
+        if boolean(self._templar.template((task_vars or {}).get("slipway_node_absent", False)), strict=False):
+            return result | {"skipped": True, "msg": "slipway_node_absent says that it is down on purpose"}
         arguments: dict[str, t.Any] = {"sysctls": self._sysctls(task_vars or {})}
         before = time.time()
         seen = self._execute_module(module_name="slipway.cluster.probe", module_args=arguments, task_vars=task_vars)

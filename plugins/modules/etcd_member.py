@@ -7,12 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: etcd_member
-short_description: Run an etcd member and let a new cluster form
+short_description: Run an etcd member, let a new cluster form, or join one that lives
 version_added: 0.1.0
 description:
   - Brings files and unit of an etcd member to a declared state. A bare member starts only with O(bootstrap=true), after
     an intent with the initial members and a unique token was written; when it has formed, a mark takes its place.
-  - An interrupted bootstrap is finished by the next run. A member that formed before and lost its data is refused.
+  - Where a cluster lives, named by O(endpoints), a host that is no member is added as a learner and promoted when it
+    is in sync. A member at the same peer URL that has lost its data is removed first.
+  - What was interrupted is finished by the next run. What would cost the cluster its quorum is refused with numbers.
 author:
   - Slipway maintainers (@slipway)
 options:
@@ -25,7 +27,7 @@ options:
     type: str
     required: true
   cluster:
-    description: The initial members, each name with its peer URL.
+    description: The hosts that are to be members, each name with its peer URL.
     type: dict
     required: true
   token:
@@ -36,6 +38,18 @@ options:
     description: Whether the whole cluster is known to be new.
     type: bool
     default: false
+  endpoints:
+    description: Client URLs of members that answer, if there are any.
+    type: list
+    elements: str
+    default: []
+  members:
+    description:
+      - The members as others have seen them, for a host that cannot ask yet, such as a bare one in check mode.
+      - Each with C(id), C(name), C(peer_urls), C(client_urls), C(learner) and C(healthy).
+    type: list
+    elements: dict
+    default: []
 attributes:
   check_mode:
     description: Says what would change and changes nothing.
@@ -58,6 +72,17 @@ EXAMPLES = r"""
     token: 5b5f8a9c
     bootstrap: true
     state: "{{ etcd_files_and_unit }}"
+
+- name: Add a second member
+  slipway.cluster.etcd_member:
+    name: etcd2
+    cluster:
+      etcd1: https://192.0.2.11:2380
+      etcd2: https://192.0.2.12:2380
+    token: 5b5f8a9c
+    endpoints:
+      - https://192.0.2.11:2379
+    state: "{{ etcd_files_and_unit }}"
 """
 
 RETURN = r"""
@@ -73,6 +98,7 @@ import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.change import Change
 from ansible_collections.slipway.cluster.plugins.module_utils.core.etcd import EtcdSeen, EtcdWant, plan_etcd
+from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import member_of
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import HostState
 from ansible_collections.slipway.cluster.plugins.module_utils.host.engine import run_module
 from ansible_collections.slipway.cluster.plugins.module_utils.host.etcd import apply_etcd, observe_etcd, settle_etcd
@@ -84,12 +110,19 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "cluster": {"type": "dict", "required": True},
     "token": {"type": "str", "default": "", "no_log": False},
     "bootstrap": {"type": "bool", "default": False},
+    "endpoints": {"type": "list", "elements": "str", "default": []},
+    "members": {"type": "list", "elements": "dict", "default": []},
 }
 
 
 def parse(params: dict[str, t.Any]) -> EtcdWant:
     """The parameters as typed data."""
-    return EtcdWant(**{**params, "state": HostState.from_data(params["state"])})
+    typed = {
+        "state": HostState.from_data(params["state"]),
+        "endpoints": tuple(params["endpoints"]),
+        "members": tuple(member_of(item) for item in params["members"]),
+    }
+    return EtcdWant(**{**params, **typed})
 
 
 def observe(machine: Machine, want: EtcdWant) -> EtcdSeen:
@@ -99,8 +132,7 @@ def observe(machine: Machine, want: EtcdWant) -> EtcdSeen:
 
 def apply(machine: Machine, want: EtcdWant, change: Change) -> None:
     """One step."""
-    del want
-    apply_etcd(machine, change)
+    apply_etcd(machine, want, change)
 
 
 def settle(machine: Machine, want: EtcdWant) -> None:

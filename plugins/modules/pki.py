@@ -104,13 +104,17 @@ options:
       certificate:
         description: Path of the certificate.
         type: path
-        default: /etc/slipway/receiver.crt
+        default: /run/slipway/receiver.crt
       key:
         description: Path of the key.
         type: path
-        default: /etc/slipway/receiver.key
+        default: /run/slipway/receiver.key
   seal_to:
     description: Name of a host to its receiver certificate (PEM), for which to seal what is in RV(shared).
+    type: dict
+    default: {}
+  seal_items:
+    description: Name of a host to the names of the items that are sealed for it. A host that is not named gets all.
     type: dict
     default: {}
   sealed:
@@ -248,11 +252,12 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "type": "dict",
         "default": {},
         "options": {
-            "certificate": {"type": "path", "default": "/etc/slipway/receiver.crt"},
-            "key": {"type": "path", "default": "/etc/slipway/receiver.key", "no_log": False},
+            "certificate": {"type": "path", "default": "/run/slipway/receiver.crt"},
+            "key": {"type": "path", "default": "/run/slipway/receiver.key", "no_log": False},
         },
     },
     "seal_to": {"type": "dict", "default": {}},
+    "seal_items": {"type": "dict", "default": {}},
     "sealed": {"type": "dict", "default": {}},
     "renew_fraction": {"type": "float", "default": 0.3333333333333333},
 }

@@ -21,6 +21,11 @@ options:
     description: A host of which to say where each of its values came from.
     type: str
     default: ''
+  outside:
+    description:
+      - Do not plan, but say which control-plane and etcd hosts lie outside C(--limit), of whom one has to be looked at.
+    type: bool
+    default: false
 attributes:
   action:
     description: Runs on the controller.
@@ -56,6 +61,11 @@ slipway_report:
   description: Whether anything is C(pending), the changes by host, differences and warnings.
   returned: success
   type: dict
+outside:
+  description: Hosts outside C(--limit), each with C(name) and C(role).
+  returned: with O(outside)
+  type: list
+  elements: dict
 problems:
   description: Everything that stands in the way.
   returned: failure

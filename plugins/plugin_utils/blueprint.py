@@ -22,7 +22,7 @@ from .core.lock import Lock, minor_of, parse_lock_text, parse_version_set
 from .core.probe import Probe
 from .core.record import newer_release
 from .core.spec import ClusterSpec, HostInput, explain, load, with_probes
-from .core.targets import paths
+from .core.targets import paths, pki
 from .core.targets.etcd import client_url
 from .release import release
 from .zipapp import build_keeper
@@ -39,12 +39,16 @@ _IMAGES = ("coredns", "pause")
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What the plan action hands over: the inventory's word on each host, the probes' answers, why some are silent."""
+    """What the plan action hands over: the inventory's word on each host, the probes' answers, why some are silent.
+
+    ``asked`` are the hosts of this run; there may be probes of others, which are only looked at. Empty means all.
+    """
 
     hosts: t.Mapping[str, HostInput]
     probes: t.Mapping[str, t.Mapping[str, t.Any]]
     clocks: t.Mapping[str, t.Mapping[str, float]]
     silent: t.Mapping[str, str]
+    asked: t.AbstractSet[str] = frozenset()
 
 
 def version_sets(directory: Path = SETS) -> dict[str, dict[str, str]]:
@@ -109,21 +113,45 @@ def make(inputs: Inputs) -> dict[str, t.Any]:
     warnings = _preflight(spec, probes, inputs, lock, problems)
     versions = {**spec.versions, **(lock.versions if lock else {})}
     layout, nodes = resolve(dataclasses.replace(spec, versions=versions), probes, _cluster_id(probes))
-    seen = {name: planner.observation(inputs.probes[name]) for name in probes if name in nodes}
-    marks = {name: planner.marks(layout, nodes[name], seen[name]) for name in seen}
-    verdict = evidence.judge(spec, {name: probes[name] for name in seen}, marks)
-    problems += [*verdict.problems, *_unsupported(spec), *newer_release(_recorded(inputs), release())]
+    known = {name: planner.observation(inputs.probes[name]) for name in probes if name in nodes}
+    marks = {name: planner.marks(layout, nodes[name], known[name]) for name in known}
+    outside = set(spec.nodes) - inputs.asked if inputs.asked else set()
+    verdict = evidence.judge(spec, {name: probes[name] for name in known}, marks, outside)
+    problems += [*verdict.problems, *newer_release(_recorded(inputs), release())]
     if problems or lock is None:
         raise SlipwayError([*problems, *spec.warnings, *warnings])
     zipapp = base64.b64encode(build_keeper()).decode()
-    plan = planner.build(planner.Context(spec, layout, nodes, seen, lock, verdict, zipapp))
+    seen = {name: own for name, own in known.items() if name not in outside}
+    others = {name: own for name, own in known.items() if name in outside}
+    context = planner.Context(spec, layout, nodes, seen, lock, verdict, zipapp, others)
+    plan = planner.build(context)
     data = _data(spec, layout, nodes, plan, lock, bundle)
     data["seed_params"]["held"] = sorted(seen[plan.seed].artifacts.blobs) if plan.seed else []
+    data["sealing"] = _sealing(context, plan)
+    data["gate"] = _gate(context)
     return data | {
         "manifests": _manifests(spec, layout, lock, resolvers=any(probe.resolvers for probe in probes.values())),
         "warnings": [problem.as_dict() for problem in (*spec.warnings, *warnings)],
         "explain": {name: [list(map(str, row)) for row in explain(spec, name)] for name in spec.nodes},
     }
+
+
+def outside(inputs: Inputs) -> list[dict[str, str]]:
+    """Control-plane and etcd hosts outside ``--limit``, each with ``name`` and ``role``.
+
+    One of each role has to be looked at, whoever answers first. Empty where the spec cannot be read; the plan says why.
+    """
+    spec = _attempt(functools.partial(load, inputs.hosts, version_sets()), [])
+    if spec is None:
+        return []
+    etcd_hosts = [] if all(node.control_plane for node in spec.etcd_members) else spec.etcd_members
+    groups = {"control_plane": spec.control_plane, "etcd": etcd_hosts}
+    return [
+        {"name": node.name, "role": role}
+        for role, hosts in groups.items()
+        for node in hosts
+        if node.name not in inputs.asked
+    ]
 
 
 def _attempt[T](work: t.Callable[[], T], problems: list[Problem]) -> T | None:
@@ -138,18 +166,6 @@ def _recorded(inputs: Inputs) -> dict[str, str]:
     """The release that the cluster's record names, by the host that told it."""
     records = {name: data.get("record") or {} for name, data in inputs.probes.items()}
     return {name: str(record["slipway"]) for name, record in records.items() if "slipway" in record}
-
-
-def _unsupported(spec: ClusterSpec) -> list[Problem]:
-    if len(spec.control_plane) > 1 or any(not node.control_plane for node in spec.etcd_members):
-        return [
-            Problem(
-                "slipway_control_plane",
-                f"{len(spec.control_plane)} control-plane and {len(spec.etcd_members)} etcd hosts",
-                "one control-plane host with its own etcd member: this release forms no larger control plane yet",
-            )
-        ]
-    return []
 
 
 def _preflight(
@@ -195,10 +211,7 @@ def _data(
         # Without a pod network of Slipway's, nodes stay NotReady until the user's comes; that is no failure.
         "wait": 180 if layout.network != "none" else 0,
         "hosts": {name: dict(params) for name, params in plan.hosts.items()},
-        "groups": {
-            name: _groups(nodes[name], spec, bool(plan.steps[name])) if name in plan.hosts else _SETTLED
-            for name in spec.nodes
-        },
+        "groups": {name: _groups(nodes[name], spec, plan) if name in plan.hosts else _SETTLED for name in spec.nodes},
         "actions": {
             name: [{"phase": step.phase, "module": step.module, "action": step.change.text()} for step in steps]
             for name, steps in plan.steps.items()
@@ -238,24 +251,61 @@ def _roster(spec: ClusterSpec, layout: Layout, nodes: t.Mapping[str, Node]) -> d
     }
 
 
-def _groups(node: Node, spec: ClusterSpec, pending: bool) -> dict[str, t.Any]:
+def _sealing(context: planner.Context, plan: planner.Blueprint) -> dict[str, t.Any]:
+    """Who hands the cluster's keys on, what they are there, and which of them each host gets."""
+    holder = context.verdict.holder
+    if not plan.receiving or holder not in context.nodes:
+        return {"holder": "", "items": {}, "keys": {}}
+    keys = pki.pki_want(context.layout, context.nodes[holder], generate=False).to_data()
+    wants = {name: pki.pki_want(context.layout, context.nodes[name], generate=False) for name in plan.receiving}
+    return {
+        "holder": holder,
+        "items": {name: [item.name for item in want.shared] for name, want in wants.items()},
+        "keys": {part: keys[part] for part in ("authorities", "keypairs", "secrets")},
+    }
+
+
+def _gate(context: planner.Context) -> dict[str, list[str]]:
+    """What is well now, and must be again before the next host's turn: a host's own repair is not held up by itself."""
+    nodes = context.known[context.verdict.leader].nodes if context.verdict.leader in context.known else None
+    servers = [name for name, own in sorted(context.known.items()) if own.nodes is not None]
+    return {
+        "etcd_endpoints": [url for each in context.verdict.members if each.healthy for url in each.client_urls[:1]],
+        "api_servers": [f"https://{context.nodes[name].address}:{context.layout.api_port}" for name in servers],
+        "nodes": sorted(each.name for each in nodes.nodes.values() if each.ready) if nodes else [],
+    }
+
+
+def _groups(node: Node, spec: ClusterSpec, plan: planner.Blueprint) -> dict[str, t.Any]:
     """The dynamic groups of a host: which plays have something for it."""
-    if not pending:
+    if not plan.steps[node.host]:
         return _SETTLED
     hooks = sorted(f"slipway_hook_{moment}" for moment, files in spec.nodes[node.host].tasks.items() if files)
-    roles = [
-        role
-        for role, has in (
-            ("control_plane", node.control_plane),
-            ("etcd", node.etcd),
-            ("node", spec.nodes[node.host].is_node),
-        )
-        if has
+    has = {"control_plane": node.control_plane, "etcd": node.etcd, "node": spec.nodes[node.host].is_node}
+    roles = [role for role in has if has[role]]
+    if node.host in plan.rolling:
+        turns = "control_plane" if node.control_plane or node.etcd else "workers"
+        parents = [f"slipway_rolling_{turns}", *hooks]
+        return {"key": "_".join(["slipway_rolling_as", *roles, *hooks]), "parents": ["slipway_changing", *parents]}
+    keys = [*(["slipway_receiving"] if node.host in plan.receiving else ["slipway_making"] if _has_keys(node) else [])]
+    member = [
+        *(["slipway_joining_etcd"] if node.host in plan.members else ["slipway_forming_etcd"] if node.etcd else [])
     ]
     return {
-        "key": "_".join(["slipway_pending_as", *roles, *hooks]),
-        "parents": ["slipway_pending", *(f"slipway_pending_{role}" for role in roles), *hooks],
+        "key": "_".join(["slipway_pending_as", *roles, *keys, *member, *hooks]),
+        "parents": [
+            "slipway_changing",
+            "slipway_pending",
+            *(f"slipway_pending_{role}" for role in roles),
+            *keys,
+            *member,
+            *hooks,
+        ],
     }
+
+
+def _has_keys(node: Node) -> bool:
+    return node.control_plane or node.etcd
 
 
 def _manifests(spec: ClusterSpec, layout: Layout, lock: Lock, *, resolvers: bool) -> dict[str, list[dict[str, t.Any]]]:
@@ -277,7 +327,7 @@ def _manifests(spec: ClusterSpec, layout: Layout, lock: Lock, *, resolvers: bool
 
 def _verify(spec: ClusterSpec, layout: Layout, nodes: t.Mapping[str, Node], lock: Lock) -> dict[str, t.Any]:
     references = {entry.name: entry.reference for entry in lock.artifacts if entry.kind == "image"}
-    kubelets = [node for name, node in nodes.items() if spec.nodes[name].is_node]
+    kubelets = [node for name, node in nodes.items() if spec.nodes[name].is_node and not spec.nodes[name].absent]
     return {
         "image": references.get("agnhost", ""),
         "nodes": {node.node_name: f"v{layout.versions['kubernetes']}" for node in kubelets},

@@ -95,8 +95,8 @@ class Copy:
 class Receiver:
     """The key to which other hosts seal shared items for this one, and its self-signed certificate."""
 
-    certificate: str = "/etc/slipway/receiver.crt"
-    key: str = "/etc/slipway/receiver.key"
+    certificate: str = "/run/slipway/receiver.crt"
+    key: str = "/run/slipway/receiver.key"
 
 
 Shared = t.Union[Authority, KeyPair, Secret]
@@ -108,7 +108,8 @@ class PkiWant:
 
     ``generate``: this host makes what is missing of the shared items. ``awaits``: another host makes them and they
     come sealed (``sealed``, item → CMS in PEM as base64). ``expected``: item → public fingerprint that it must have.
-    ``seal_to``: host → certificate of its receiver, for which this host's shared items are sealed.
+    ``seal_to``: host → certificate of its receiver, for which this host's shared items are sealed; ``seal_items``:
+    host → names of the items it gets, all of them where it is not named.
     """
 
     authorities: tuple[Authority, ...] = ()
@@ -123,6 +124,7 @@ class PkiWant:
     expected: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     sealed: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     seal_to: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    seal_items: t.Mapping[str, t.Sequence[str]] = dataclasses.field(default_factory=dict)
     renew_fraction: float = RENEW_FRACTION
 
     @property

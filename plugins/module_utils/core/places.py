@@ -50,6 +50,7 @@ CERTIFICATES = (
     "/etc/kubernetes/kube-scheduler/*",
     "/etc/kubernetes/admin/*",
     "/etc/etcd/pki/*",
+    "/run/slipway/receiver.*",
 )
 AUTHORITIES = {
     "kubernetes": "/etc/kubernetes/pki/ca.crt",

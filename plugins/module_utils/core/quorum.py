@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from .problems import Problem
+from .problems import Problem, SlipwayError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +75,15 @@ def parse_members(
     leader = next((claims[term] for term in sorted(claims, reverse=True) if claims[term] != "0"), "")
     members = [_member(item, answers.get(_hex(item["ID"])), leader) for item in listing.get("members") or ()]
     return tuple(sorted(members, key=lambda member: (member.name, member.peer_urls, member.id)))
+
+
+def member_of(data: t.Mapping[str, t.Any]) -> Member:
+    """A member from JSON data with the fields of Member; SlipwayError for a field it has not."""
+    fields: dict[str, t.Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    try:
+        return Member(**fields)
+    except TypeError as error:
+        raise SlipwayError(Problem("members", str(error), "the fields of an etcd member")) from error
 
 
 def find_member(members: t.Iterable[Member], *, peer_url: str = "", name: str = "") -> t.Optional[Member]:

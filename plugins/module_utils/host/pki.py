@@ -394,9 +394,14 @@ def _make_receiver(machine: Machine, receiver: Receiver) -> None:
 def _seal_all(machine: Machine, want: PkiWant, seen: PkiSeen) -> dict[str, dict[str, str]]:
     """Host → item → CMS as base64, for each shared item that is complete here."""
     whole = shared_fingerprints(want, seen)
-    items = [item for item in want.shared if item.name in whole]
+    items = {item.name: item for item in want.shared if item.name in whole}
     return {
-        host: {item.name: _seal(machine, item, certificate) for item in items}
+        # In check mode a host that has no receiver yet has nothing to seal to.
+        host: {
+            name: _seal(machine, item, certificate)
+            for name, item in items.items()
+            if certificate and name in want.seal_items.get(host, items)
+        }
         for host, certificate in want.seal_to.items()
     }
 

@@ -13,11 +13,12 @@ import typing as t
 from ..core import places
 from ..core.nodes import summarize_nodes
 from ..core.pki import PkiSeen
+from ..core.quorum import Member
 from ..core.state import SeenPath, SeenState
 from . import facts
 from .artifacts import observe_artifacts
 from .containerd import our_registries
-from .etcd import WAL, observe_marks
+from .etcd import WAL, observe_marks, observe_members
 from .machine import Machine
 from .pki import observe_pki_paths
 from .preparation import observe_kernel
@@ -44,12 +45,13 @@ def probe(machine: Machine, sysctls: t.Sequence[str] = ()) -> dict[str, t.Any]:
         "artifact_state": observe_artifacts,
         "registries": lambda host: list(our_registries(host)),
         "nodes": observe_nodes,
+        "members": observe_members,
         "record": observe_record,
     }
     with concurrent.futures.ThreadPoolExecutor(max_workers=6) as pool:
         waiting = {name: pool.submit(part, machine) for name, part in parts.items()}
         seen = {name: future.result() for name, future in waiting.items()}
-    keys, artifacts = seen.pop("keys"), seen.pop("artifact_state")
+    keys, artifacts, seen_members = seen.pop("keys"), seen.pop("artifact_state"), seen.pop("members")
     state = SeenState(
         frozenset(user for user in places.USERS if user_exists(user)), seen.pop("paths"), seen.pop("units")
     )
@@ -65,7 +67,7 @@ def probe(machine: Machine, sysctls: t.Sequence[str] = ()) -> dict[str, t.Any]:
         "etcd_data": os.path.isdir(WAL),
         "state": state.to_data(),
         "kernel_state": kernel_state(machine, state, sysctls),
-        "etcd": etcd_marks(machine, state),
+        "etcd": etcd_marks(machine, state, seen_members),
     }
 
 
@@ -100,10 +102,11 @@ def kernel_state(machine: Machine, state: SeenState, sysctls: t.Sequence[str]) -
     }
 
 
-def etcd_marks(machine: Machine, state: SeenState) -> dict[str, t.Any]:
-    """The member's data and marks, as EtcdSeen has them, without the files."""
-    seen = dataclasses.replace(observe_marks(machine, state), state=SeenState())
-    return {"data": seen.data, "formed": seen.formed, "initial": seen.initial}
+def etcd_marks(machine: Machine, state: SeenState, members: t.Optional[t.Sequence[Member]]) -> dict[str, t.Any]:
+    """The member's data and marks, as EtcdSeen has them, without the files, and all members as this one knows them."""
+    seen = observe_marks(machine, state)
+    known = None if members is None else [dataclasses.asdict(member) for member in members]
+    return {"data": seen.data, "formed": seen.formed, "initial": seen.initial, "members": known}
 
 
 def cluster_facts(machine: Machine) -> dict[str, t.Any]:

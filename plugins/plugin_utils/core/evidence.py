@@ -8,6 +8,7 @@ import dataclasses
 import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
+from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
 
 from .probe import Probe
 from .spec import ClusterSpec
@@ -17,12 +18,17 @@ from .spec import ClusterSpec
 class Marks:
     """What a host's probe tells of its past.
 
-    ``traces`` are the shared keys of which there is anything; then etcd's two marks, and whether its API answers.
+    ``traces`` are the shared keys of which there is anything; ``shared`` maps those that are complete to their public
+    fingerprint, ``complete`` says that this is all of them. Then etcd's two marks, the members as this host's etcd
+    lists them (None if it does not answer), and whether the host's API server answers.
     """
 
     traces: frozenset[str] = frozenset()
+    shared: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    complete: bool = False
     etcd_formed: bool = False
     etcd_intent: bool = False
+    members: tuple[Member, ...] | None = None
     api_answers: bool = False
 
 
@@ -31,45 +37,79 @@ class Evidence:
     """The verdict.
 
     ``leader`` is the control-plane host that is asked and told things; ``generator`` the one host that may make what
-    all share, if any may; ``bootstrap`` whether etcd may form a cluster.
+    all share, if any may; ``holder`` the one that has it, or will have, and from which others get it; ``shared`` its
+    fingerprints where it has it already; ``bootstrap`` whether etcd may form a cluster; ``members`` those of the
+    cluster that lives, empty if none does.
     """
 
     leader: str
     generator: str | None
     bootstrap: bool
     problems: tuple[Problem, ...] = ()
+    holder: str = ""
+    shared: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    members: tuple[Member, ...] = ()
 
 
-def judge(spec: ClusterSpec, probes: t.Mapping[str, Probe], marks: t.Mapping[str, Marks]) -> Evidence:
-    """Weigh the probes; ``problems`` is everything that forbids going on."""
+def judge(
+    spec: ClusterSpec,
+    probes: t.Mapping[str, Probe],
+    marks: t.Mapping[str, Marks],
+    outside: t.AbstractSet[str] = frozenset(),
+) -> Evidence:
+    """Weigh the probes; ``problems`` is everything that forbids going on. ``outside`` are hosts that nobody asked."""
     control_plane = [node.name for node in spec.control_plane]
     voters = sorted({*control_plane, *(node.name for node in spec.etcd_members)})
     answered = [name for name in control_plane if name in probes]
     holders = [name for name in answered if marks[name].traces]
     formed = [name for name in voters if name in probes and marks[name].etcd_formed]
     silent = [name for name in control_plane if name not in probes]
+    members = _members(voters, marks)
     problems = _foreign(spec, probes, holders, known=not silent and not formed)
+    problems += _disagreement(holders, marks)
+    generator = None
     if holders or formed:
-        leader = min(holders or answered or voters, key=lambda name: (not _answers(marks, name), name))
-        generator = None if formed else _unfinished(holders, problems)
+        leader = min(holders or answered or voters, key=lambda name: _rank(marks, name))
+        holder = min(holders, key=lambda name: (not marks[name].complete, *_rank(marks, name)), default="")
+        if not formed and not members:
+            generator = _unfinished(holders, marks, problems)
     else:
-        leader = generator = min(answered, default=min(voters, default=""))
-        problems += _not_provably_new(voters, probes)
-    bootstrap = not formed and all(name in probes for name in voters)
-    return Evidence(leader, generator, bootstrap, tuple(problems))
+        leader = holder = generator = min(answered, default=min(voters, default=""))
+        problems += _not_provably_new(voters, probes, outside)
+    return Evidence(
+        leader,
+        generator,
+        bootstrap=not formed and not members and all(name in probes for name in voters),
+        problems=tuple(problems),
+        holder=holder,
+        shared=marks[holder].shared if holder in marks and marks[holder].complete else {},
+        members=members,
+    )
 
 
-def _answers(marks: t.Mapping[str, Marks], name: str) -> bool:
-    return name in marks and marks[name].api_answers
+def _rank(marks: t.Mapping[str, Marks], name: str) -> tuple[bool, bool, bool, str]:
+    """The best host to ask comes first: one whose API answers, with a living etcd, with all keys."""
+    own = marks.get(name, Marks())
+    return (not own.api_answers, own.members is None, not own.complete, name)
 
 
-def _unfinished(holders: list[str], problems: list[Problem]) -> str | None:
+def _members(voters: t.Sequence[str], marks: t.Mapping[str, Marks]) -> tuple[Member, ...]:
+    """The member list of the host whose etcd sees most healthy members."""
+    lists = [listed for name in voters if name in marks and (listed := marks[name].members)]
+    return max(lists, key=lambda listed: sum(member.healthy for member in listed), default=())
+
+
+def _unfinished(holders: list[str], marks: t.Mapping[str, Marks], problems: list[Problem]) -> str | None:
+    """The host that goes on making keys: the only one that has begun, or one that has ended and handed them on."""
+    complete = [name for name in holders if marks[name].complete]
+    if complete:
+        return min(complete)
     if len(holders) == 1:
         return holders[0]
     problems.append(
         Problem(
             ", ".join(holders),
-            "hold the cluster's keys, and etcd has never formed",
+            "hold parts of the cluster's keys, none of them all, and etcd has never formed",
             "one host at most that has begun to make them",
             "reset all of them but one and run again",
         )
@@ -77,18 +117,49 @@ def _unfinished(holders: list[str], problems: list[Problem]) -> str | None:
     return None
 
 
-def _not_provably_new(voters: t.Sequence[str], probes: t.Mapping[str, Probe]) -> list[Problem]:
-    silent = [name for name in voters if name not in probes]
-    if not silent:
-        return []
-    return [
-        Problem(
-            ", ".join(silent),
-            "did not answer, so the cluster is not provably new: a cluster may live there",
-            "every control-plane and etcd host to answer before a first cluster is formed",
-            "bring them up, or take them out of the inventory",
+def _disagreement(holders: t.Sequence[str], marks: t.Mapping[str, Marks]) -> list[Problem]:
+    """Shared keys that are not the same on all hosts; the cluster's own authority is looked at by ``_foreign``."""
+    problems = []
+    for item in sorted({item for name in holders for item in marks[name].shared} - {"kubernetes"}):
+        found = {name: marks[name].shared[item] for name in holders if item in marks[name].shared}
+        if len(set(found.values())) > 1:
+            told = ", ".join(f"{name} has {found[name][:16]}…" for name in sorted(found))
+            problems.append(
+                Problem(
+                    f"shared key {item}",
+                    f"control-plane hosts hold different ones: {told}",
+                    "the same on all of them",
+                    "find out which one the cluster works with; reset the host that is wrong and run again",
+                )
+            )
+    return problems
+
+
+def _not_provably_new(
+    voters: t.Sequence[str], probes: t.Mapping[str, Probe], outside: t.AbstractSet[str]
+) -> list[Problem]:
+    unasked = [name for name in voters if name not in probes and name in outside]
+    silent = [name for name in voters if name not in probes and name not in outside]
+    problems = []
+    if unasked:
+        problems.append(
+            Problem(
+                ", ".join(unasked),
+                "outside --limit and not known to run a cluster, so there is none to join",
+                "a control-plane host that answers and has a cluster, or all of them in the first run",
+                "run without --limit, or bring a control-plane host up",
+            )
         )
-    ]
+    if silent:
+        problems.append(
+            Problem(
+                ", ".join(silent),
+                "did not answer, so the cluster is not provably new: a cluster may live there",
+                "every control-plane and etcd host to answer before a first cluster is formed",
+                "bring them up, or take them out of the inventory",
+            )
+        )
+    return problems
 
 
 def _foreign(

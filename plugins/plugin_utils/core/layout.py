@@ -99,7 +99,9 @@ def resolve(spec: ClusterSpec, probes: t.Mapping[str, Probe], cluster_id: str) -
 
     Hosts that were not probed are in the layout's member lists as long as the inventory tells their address.
     """
-    nodes = {node.name: _node(node, probes.get(node.name)) for node in spec.present if node.address}
+    # A host that is declared down is still a member: who is left keeps its place.
+    hosts = [spec.nodes[name] for name in sorted(spec.nodes)]
+    nodes = {node.name: _node(node, probes.get(node.name)) for node in hosts if node.address}
     members = {name: node.member for name, node in nodes.items()}
     layout = Layout(
         name=spec.name,
@@ -113,8 +115,8 @@ def resolve(spec: ClusterSpec, probes: t.Mapping[str, Probe], cluster_id: str) -
         network_mtu=spec.network.mtu or 0,
         endpoint=str(spec.endpoint) if spec.endpoint else "",
         apiserver_sans=spec.apiserver_sans,
-        control_plane=tuple(members[node.name] for node in spec.control_plane if node.name in members),
-        etcd=tuple(members[node.name] for node in spec.etcd_members if node.name in members),
+        control_plane=tuple(members[node.name] for node in hosts if node.control_plane and node.name in members),
+        etcd=tuple(members[node.name] for node in hosts if node.etcd and node.name in members),
         proxy_port=spec.proxy.port,
         audit=dataclasses.asdict(spec.audit),
         pod_security=dataclasses.asdict(spec.pod_security),

@@ -31,7 +31,12 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.containerd im
     plan_images,
     plan_registries,
 )
-from ansible_collections.slipway.cluster.plugins.module_utils.core.etcd import EtcdSeen, EtcdWant, plan_etcd
+from ansible_collections.slipway.cluster.plugins.module_utils.core.etcd import (
+    PROMOTE,
+    EtcdSeen,
+    EtcdWant,
+    plan_etcd,
+)
 from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import (
     NodesSeen,
     NodeWant,
@@ -40,11 +45,14 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import 
 )
 from ansible_collections.slipway.cluster.plugins.module_utils.core.pki import (
     PkiSeen,
+    PkiWant,
     plan_pki,
+    shared_fingerprints,
     shared_traces,
 )
 from ansible_collections.slipway.cluster.plugins.module_utils.core.preparation import HostSeen, HostWant, plan_host
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member, member_of
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import (
     HostState,
     SeenState,
@@ -62,6 +70,8 @@ from .targets.node import taint
 CONTROL_PLANE_COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 NODE_COMPONENTS = ("kubelet", "kube-proxy", "containerd", "runc", "cni-plugins", "crictl")
 SEED_PORT = 6445
+GENTLE_UNITS = frozenset({node.PROXY_UNIT, keeper.TIMER_UNIT, keeper.SERVICE_UNIT})
+"""Units that are restarted without a gate: whoever talks through the proxy connects again at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +109,11 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Blueprint:
-    """The plan of one run: parameters by host and phase, steps by host, and what is done once."""
+    """The plan of one run: parameters by host and phase, steps by host, and what is done once.
+
+    ``joining`` get a kubelet that has to register, ``receiving`` the cluster's keys from another host, ``members``
+    become etcd members of a cluster that lives, ``rolling`` are hosts on which something that runs is restarted.
+    """
 
     leader: str
     seed: str
@@ -108,6 +122,9 @@ class Blueprint:
     seeded: tuple[Artifact, ...]
     joining: tuple[str, ...]
     nodes: tuple[dict[str, t.Any], ...]
+    receiving: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    rolling: tuple[str, ...] = ()
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -130,7 +147,7 @@ def observation(data: t.Mapping[str, t.Any]) -> Observation:
         ),
         artifacts=ArtifactsSeen.from_data(data["artifact_state"]),
         pki=PkiSeen.from_data(data["pki"]),
-        etcd=EtcdSeen(state=state, **data["etcd"]),
+        etcd=_etcd_seen(state, data["etcd"]),
         nodes=NodesSeen.from_data(data["nodes"]) if data["nodes"] else None,
         registries=tuple(data.get("registries", ())),
         certificates=data["authority_certificates"],
@@ -138,19 +155,34 @@ def observation(data: t.Mapping[str, t.Any]) -> Observation:
     )
 
 
+def _etcd_seen(state: SeenState, data: t.Mapping[str, t.Any]) -> EtcdSeen:
+    listed = data.get("members")
+    members = None if listed is None else tuple(member_of(item) for item in listed)
+    return EtcdSeen(state, data["data"], data["formed"], data["initial"], members)
+
+
 def marks(layout: Layout, node_: Node, seen: Observation) -> evidence.Marks:
     """What the observation tells of the host's past."""
+    want = pki.pki_want(layout, node_, generate=False)
+    shared = shared_fingerprints(want, seen.pki)
     return evidence.Marks(
-        traces=frozenset(shared_traces(pki.pki_want(layout, node_, generate=False), seen.pki)),
+        traces=frozenset(shared_traces(want, seen.pki)),
+        shared=shared,
+        complete=len(shared) == len(want.shared),
         etcd_formed=seen.etcd.formed,
         etcd_intent=bool(seen.etcd.initial),
+        members=seen.etcd.members,
         api_answers=seen.nodes is not None,
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """Everything the parts of one plan look at: ``seen`` has the hosts that are planned, ``zipapp`` is the keeper."""
+    """Everything the parts of one plan look at.
+
+    ``seen`` has the hosts that are planned, ``others`` those that were only looked at, because they lie outside
+    ``--limit``; ``zipapp`` is the keeper.
+    """
 
     spec: ClusterSpec
     layout: Layout
@@ -159,11 +191,17 @@ class Context:
     lock: Lock
     verdict: evidence.Evidence
     zipapp: str
+    others: t.Mapping[str, Observation] = dataclasses.field(default_factory=dict)
+
+    @property
+    def known(self) -> dict[str, Observation]:
+        """Every host that was looked at."""
+        return {**self.others, **self.seen}
 
     @property
     def values(self) -> dict[str, str]:
         """What placeholders stand for, as far as it is known before anything is made."""
-        leader = self.seen.get(self.verdict.leader)
+        leader = self.known.get(self.verdict.leader)
         certificate = leader.certificates.get("kubernetes") if leader else None
         return {"kubernetes-ca": certificate} if certificate else {}
 
@@ -185,8 +223,44 @@ def build(context: Context) -> Blueprint:
     steps = {name: own for name, (_params, own) in plans.items()}
     joining = tuple(name for name in sorted(seen) if not seen[name].joined and _runs_kubelet(context, name))
     node_params = _node_params(context)
+    rolling = tuple(name for name in sorted(steps) if _is_rolling(seen[name], steps[name]))
     _add_once(context, steps, seed, seeded, joining, node_params)
-    return Blueprint(context.verdict.leader, seed, hosts, steps, seeded, joining, node_params)
+    return Blueprint(
+        context.verdict.leader,
+        seed,
+        hosts,
+        steps,
+        seeded,
+        joining,
+        node_params,
+        receiving=tuple(name for name in sorted(seen) if _receives(context, nodes[name])),
+        members=tuple(name for name in sorted(steps) if _becomes_member(steps[name])),
+        rolling=rolling,
+    )
+
+
+def _is_rolling(seen: Observation, steps: t.Iterable[Step]) -> bool:
+    """Whether a unit that runs on a host of the cluster is restarted: such hosts take turns."""
+    disturbed = {
+        step.change.data[1].name
+        for step in steps
+        if isinstance(step.change.data, tuple) and step.change.data[0] in ("restart", "stop")
+    }
+    return (seen.joined or seen.etcd.formed) and bool(disturbed - GENTLE_UNITS)
+
+
+def _becomes_member(steps: t.Iterable[Step]) -> bool:
+    """Whether the host joins an etcd cluster that lives, or is promoted there: one host at a time."""
+    return any(step.phase == "etcd" and step.change.name == PROMOTE for step in steps)
+
+
+def _receives(context: Context, own: Node) -> bool:
+    """Whether the host gets the cluster's keys from the one that has them."""
+    holder = context.verdict.holder
+    if not (own.control_plane or own.etcd) or not holder or own.host == holder:
+        return False
+    want = pki.pki_want(context.layout, own, generate=False)
+    return len(shared_fingerprints(want, context.seen[own.host].pki)) < len(want.shared)
 
 
 def _each[T](hosts: t.Iterable[str], work: t.Callable[[str], T]) -> tuple[dict[str, T], list[Problem]]:
@@ -233,8 +307,8 @@ def _plan_host(
         users = {item.host: item.username for item in runtime.credentials}
         add("containerd", "containerd", {**runtime.to_data(), "credentials": users}, changes)
     if own.control_plane or own.etcd:
-        keys = pki.pki_want(context.layout, own, generate=own.host == context.verdict.generator)
-        add("pki", "pki", keys.to_data(), plan_pki(keys, seen.pki, now=seen.time))
+        keys = keys_want(context, own)
+        add("pki", "pki", {**keys.to_data(), "receive": False}, plan_pki(keys, seen.pki, now=seen.time))
     if own.etcd:
         member = etcd_want(context, own)
         add("etcd", "etcd_member", _etcd_params(member), plan_etcd(member, seen.etcd))
@@ -246,6 +320,15 @@ def _plan_host(
         component("node", target, node.kubelet_waits())
         component("network", network.network_target(context.layout, own), network.network_waits(context.layout))
     return params, tuple(steps)
+
+
+def keys_want(context: Context, own: Node) -> PkiWant:
+    """The host's keys: made here, or got from the host that has them, and the same as there in any case."""
+    want = pki.pki_want(context.layout, own, generate=own.host == context.verdict.generator)
+    receives = _receives(context, own)
+    names = {item.name for item in want.shared}
+    expected = {name: found for name, found in context.verdict.shared.items() if name in names}
+    return dataclasses.replace(want, awaits=receives, receive=receives, expected=expected)
 
 
 def keeper_target(context: Context, own: Node) -> HostState:
@@ -315,13 +398,28 @@ def containerd_want(context: Context, own: Node) -> ContainerdWant:
 
 def etcd_want(context: Context, own: Node) -> EtcdWant:
     """This host's member; its token is the cluster's id."""
+    members = context.verdict.members
+    peer_url = etcd.peer_url(own.member)
     return EtcdWant(
         state=etcd.etcd_target(context.layout, own),
         name=own.node_name,
-        cluster={member.node_name: etcd.peer_url(member) for member in context.layout.etcd},
+        # Who is declared down takes no part in forming a cluster, but stays a member of one that lives.
+        cluster={
+            member.node_name: etcd.peer_url(member)
+            for member in context.layout.etcd
+            if members or not context.spec.nodes[member.host].absent
+        },
         token=context.layout.id,
         bootstrap=context.verdict.bootstrap,
+        endpoints=_endpoints(members, peer_url),
+        members=members,
     )
+
+
+def _endpoints(members: t.Sequence[Member], peer_url: str) -> tuple[str, ...]:
+    """Client URLs of the healthy members other than this one."""
+    others = [each for each in members if each.healthy and not each.learner and peer_url not in each.peer_urls]
+    return tuple(url for each in others for url in each.client_urls[:1])
 
 
 def _etcd_params(want: EtcdWant) -> dict[str, t.Any]:
@@ -331,6 +429,9 @@ def _etcd_params(want: EtcdWant) -> dict[str, t.Any]:
         "cluster": dict(want.cluster),
         "token": want.token,
         "bootstrap": want.bootstrap,
+        "endpoints": list(want.endpoints),
+        # The health of members changes all the time, and only a host that cannot ask needs to be told.
+        "members": [dataclasses.asdict(member) for member in want.members],
     }
 
 
@@ -378,12 +479,13 @@ def _add_once(
         changes = plan_seed(seeded, held, serve=bool(others))
         steps[seed] = (*(Step("seed", "seed", change) for change in changes), *steps[seed])
     leader = context.verdict.leader
-    if leader not in steps:
+    if leader not in context.known:
         return
     once: list[Step] = []
     if joining:
         once.append(Step("node", "bootstrap_token", Change("create bootstrap token")))
     wants: tuple[NodeWant, ...] = parse_nodes(node_params)
-    seen = context.seen[leader].nodes or NodesSeen()
+    seen = context.known[leader].nodes or NodesSeen()
     once += [Step("addons", "node", change) for change in plan_nodes(wants, seen)]
-    steps[leader] = (*steps[leader], *once)
+    if once:
+        steps[leader] = (*steps.get(leader, ()), *once)

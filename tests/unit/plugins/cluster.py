@@ -12,6 +12,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core import artifa
 from ansible_collections.slipway.cluster.plugins.module_utils.core.artifacts import ArtifactsSeen, SeenComponent
 from ansible_collections.slipway.cluster.plugins.module_utils.core.change import Change
 from ansible_collections.slipway.cluster.plugins.module_utils.core.pki import PkiSeen, SeenFile
+from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import SeenPath, SeenState
 from ansible_collections.slipway.cluster.plugins.module_utils.core.x509 import CertificateFacts, Names
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core import evidence, planner
@@ -158,15 +159,17 @@ class Cluster:
         versions = {**spec.versions, **self.lock.versions}
         return resolve(dataclasses.replace(spec, versions=versions), self.typed(), ID)
 
-    def plan(self) -> Made:
-        """The plan of the hosts that answered."""
+    def plan(self, outside: t.AbstractSet[str] = frozenset()) -> Made:
+        """The plan of the hosts that answered; those ``outside`` the limit are only looked at."""
         spec, probes = self.spec(), self.typed()
         layout, all_nodes = self.layout()
         seen = {name: planner.observation(data) for name, data in self.probes.items()}
         marks = {name: planner.marks(layout, all_nodes[name], seen[name]) for name in seen}
-        verdict = evidence.judge(spec, probes, marks)
+        verdict = evidence.judge(spec, probes, marks, outside)
         assert verdict.problems == ()
-        blueprint = planner.build(planner.Context(spec, layout, all_nodes, seen, self.lock, verdict, "a2VlcGVy"))
+        others = {name: seen.pop(name) for name in outside}
+        context = planner.Context(spec, layout, all_nodes, seen, self.lock, verdict, "a2VlcGVy", others)
+        blueprint = planner.build(context)
         return Made(spec, layout, all_nodes, verdict, blueprint)
 
     def carry_out(self, made: Made, *, only: t.Callable[[str, planner.Step], bool] = lambda _host, _step: True) -> None:
@@ -178,13 +181,30 @@ class Cluster:
                 if only(name, step):
                     host.carry_out(step, made.layout)
         certificates = self.probes[leader]["authority_certificates"]
+        members = [dataclasses.asdict(self._member(name)) for name in sorted(self.probes) if self._formed(name)]
         for data in self.probes.values():
             Host(data, made.layout).settle(made, certificates)
+            if data["etcd"]["formed"]:
+                data["etcd"]["members"] = members
+                data["nodes"] = self.probes[leader]["nodes"]
+
+    def _formed(self, name: str) -> bool:
+        return bool(self.probes[name]["etcd"]["formed"])
+
+    def _member(self, name: str) -> Member:
+        urls = [f"https://{address_of(name)}:{port}" for port in (2380, 2379)]
+        return Member(f"id-of-{name}", name, (urls[0],), (urls[1],), healthy=True)
 
 
 def one_and_two(**variables: t.Any) -> Cluster:
     """One control-plane host and two workers, bare."""
     groups = {"cp1": "control_plane", "w1": "workers", "w2": "workers"}
+    return Cluster(groups, variables, probes={name: bare(name) for name in groups})
+
+
+def three_and_one(**variables: t.Any) -> Cluster:
+    """Three control-plane hosts and a worker, bare."""
+    groups = {"cp1": "control_plane", "cp2": "control_plane", "cp3": "control_plane", "w1": "workers"}
     return Cluster(groups, variables, probes={name: bare(name) for name in groups})
 
 
@@ -217,7 +237,7 @@ class Host:
             self.data["etcd"]["initial"] = item[1]
         elif verb == "formed":
             self.data["etcd"] = {"data": True, "formed": True, "initial": ""}
-        elif step.module != "bootstrap_token":
+        elif step.module != "bootstrap_token" and verb not in ("add", "promote", "remove"):
             self._state(step.change)
 
     def settle(self, made: Made, certificates: t.Mapping[str, str]) -> None:
@@ -287,6 +307,8 @@ class Host:
                 if file.certificate and file.certificate.subject_id == item.authority
             )
             files |= _pair(item.key, item.certificate, _leaf(item, issuer), item.owner)
+        elif step.verb == "receiver":
+            files |= _pair(item.key, item.certificate, _authority(pki.Authority("receiver", "", "")), "root")
         elif isinstance(item, pki.Authority):
             files |= _pair(item.key, item.certificate, _authority(item), "root")
             self.data["authority_certificates"][item.name] = f"PEM of {item.name}\n"

@@ -53,7 +53,7 @@ def carry_out(changes: t.Iterable[Change], seen: SeenState, values: t.Mapping[st
         elif isinstance(item, Absent):
             for path in [path for path in paths if path == item.path or path.startswith(item.path + "/")]:
                 del paths[path]
-        elif isinstance(item, tuple) and isinstance(item[1], Unit):
+        elif isinstance(item, tuple) and isinstance(item[-1], Unit):
             verb, unit = item
             units[unit.name] = _unit_after(verb, unit, units.get(unit.name, SeenUnit()))
     return SeenState(frozenset(users), paths, units)

@@ -484,7 +484,14 @@ _NODE = (
     Variable(
         "slipway_host", Scope.NODE, _HOST_SETTINGS, "What Slipway may touch on the host.", {}, {"manage_kernel": False}
     ),
-    Variable("slipway_node_absent", Scope.NODE, Flag(), "Whether the host is to leave the cluster.", False, True),
+    Variable(
+        "slipway_node_absent",
+        Scope.NODE,
+        Flag(),
+        "Whether the host is down on purpose: it is not contacted, and nothing waits for it.",
+        False,
+        True,
+    ),
     *(
         Variable(
             f"slipway_tasks_{when}_{phase}",

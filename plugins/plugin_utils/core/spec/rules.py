@@ -29,6 +29,18 @@ class Draft:
     groups: frozenset[str]
 
 
+_OWN_GROUPS = (
+    "slipway__",
+    "slipway_changing",
+    "slipway_forming_etcd",
+    "slipway_hook_",
+    "slipway_joining_etcd",
+    "slipway_making",
+    "slipway_pending",
+    "slipway_receiving",
+    "slipway_rolling",
+)
+
 type Rule = t.Callable[[Draft], t.Iterator[Finding]]
 
 
@@ -93,7 +105,7 @@ def _known_groups(draft: Draft) -> t.Iterator[Finding]:
 
 def _may_be_meant(group: str) -> bool:
     """Whether a group's name looks like one that gives a role; playbooks make groups of their own as they run."""
-    return group.startswith("slipway_") and not group.startswith(("slipway__", "slipway_pending"))
+    return group.startswith("slipway_") and not group.startswith(_OWN_GROUPS)
 
 
 def _cidr_overlap(draft: Draft) -> t.Iterator[Finding]:

@@ -19,6 +19,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.slipway.cluster.plugins.filter.with_passwords import FilterModule
 from ansible_collections.slipway.cluster.plugins.module_utils.core.etcd import EtcdWant
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import HostState
 from ansible_collections.slipway.cluster.plugins.module_utils.host import engine
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine, Output
@@ -127,7 +128,12 @@ def test_etcd_member_announces_a_bootstrap_and_refuses_one_that_is_not_known_to_
 
 def test_etcd_member_takes_its_parameters() -> None:
     params = {"state": {}, "name": "a", "cluster": {"a": "u"}, "token": "t", "bootstrap": True}
-    assert etcd_member.parse(params) == EtcdWant(HostState(), "a", {"a": "u"}, "t", bootstrap=True)
+    told = {"endpoints": ["https://b:2379"], "members": [{"id": "1", "name": "b", "peer_urls": ["https://b:2380"]}]}
+    assert etcd_member.parse(params | told) == EtcdWant(
+        HostState(), "a", {"a": "u"}, "t", True, ("https://b:2379",), (Member("1", "b", ("https://b:2380",)),)
+    )
+    with pytest.raises(SlipwayError, match="unexpected keyword argument 'colour'"):
+        etcd_member.parse(params | {"endpoints": [], "members": [{"id": "1", "colour": "red"}]})
 
 
 # --- bootstrap_token --------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing as t
 
 import pytest
 
@@ -16,9 +17,19 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.etcd import (
     plan_etcd,
 )
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
+from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import Directory, File, HostState, Unit
 from tests.unit.plugins.simulate import carry_out, names
 
+
+def member(number: int, **changes: t.Any) -> Member:
+    """A healthy voting member of the host cpN."""
+    urls = [f"https://10.0.0.1{number}:{port}" for port in (2380, 2379)]
+    own = Member(str(number), f"cp{number}", (urls[0],), (urls[1],), healthy=True)
+    return dataclasses.replace(own, **changes)
+
+
+CP1, CP2, CP3 = (member(number) for number in (1, 2, 3))
 WANT = EtcdWant(
     HostState(
         directories=(Directory("/var/lib/etcd", "0700"),),
@@ -45,13 +56,36 @@ def after(changes: list[Change], seen: EtcdSeen | None = None) -> EtcdSeen:
     before = seen or EtcdSeen()
     verbs = [change.data[0] for change in changes if isinstance(change.data, tuple)]
     intents = [change.data[1] for change in changes if isinstance(change.data, tuple) and change.data[0] == "intent"]
-    formed = before.formed or "formed" in verbs
+    wiped = "wipe" in verbs
+    formed = (before.formed and not wiped) or "formed" in verbs
     return EtcdSeen(
         state=carry_out(changes, before.state),
-        data=before.data or "start" in verbs,
+        data=(before.data and not wiped) or "start" in verbs or "restart" in verbs,
         formed=formed,
-        initial="" if formed else (intents or [before.initial])[-1],
+        initial="" if "formed" in verbs else (intents or [before.initial])[-1],
+        members=_members_after(changes, before.members),
     )
+
+
+def _members_after(changes: t.Sequence[Change], before: tuple[Member, ...] | None) -> tuple[Member, ...] | None:
+    """The member list once the changes were carried out by cp3."""
+    if before is None:
+        return None
+    members = {member.id: member for member in before}
+    own = next((member for member in before if CP3.peer_urls[0] in member.peer_urls), None)
+    for change in changes:
+        verb = change.data[0] if isinstance(change.data, tuple) else ""
+        if verb == "remove":
+            del members[change.data[1]]
+        elif verb == "add":
+            own = dataclasses.replace(CP3, id="f", name="", client_urls=(), learner=True, healthy=False)
+        elif verb in ("start", "restart") and own:
+            own = dataclasses.replace(own, name="cp3", client_urls=CP3.client_urls, healthy=True)
+        elif verb == "promote" and own:
+            own = dataclasses.replace(own, learner=False)
+        if own and verb != "remove":
+            members[own.id] = own
+    return tuple(sorted(members.values(), key=lambda member: member.peer_urls))
 
 
 DONE = after(plan_etcd(WANT, EtcdSeen()))
@@ -107,8 +141,8 @@ def test_new_settings_restart_a_formed_member() -> None:
 @pytest.mark.parametrize(
     ("want", "seen", "found"),
     [
-        (WANT, EtcdSeen(formed=True), "its data directory is empty"),
-        (WANT, EtcdSeen(formed=True, initial=WANT.initial), "its data directory is empty"),
+        (WANT, EtcdSeen(formed=True), "its data directory is empty, and no other member answers"),
+        (WANT, EtcdSeen(formed=True, initial=WANT.initial), "its data directory is empty, and no other member answers"),
         (WANT, EtcdSeen(data=True), "data that Slipway did not make"),
         (dataclasses.replace(WANT, bootstrap=False), EtcdSeen(), "not known to be new"),
         (dataclasses.replace(WANT, token=""), EtcdSeen(), "not known to be new"),
@@ -122,3 +156,108 @@ def test_what_would_lose_or_hide_data_is_refused(want: EtcdWant, seen: EtcdSeen,
     (problem,) = caught.value.problems
     assert found in problem.found
     assert problem.expected
+
+
+# --- joining a cluster that lives ------------------------------------------------------------------------------------
+JOIN = dataclasses.replace(
+    WANT,
+    name="cp3",
+    cluster={"cp1": CP1.peer_urls[0], "cp2": CP2.peer_urls[0], "cp3": CP3.peer_urls[0]},
+    bootstrap=False,
+    endpoints=(CP1.client_urls[0], CP2.client_urls[0]),
+    members=(CP1, CP2),
+)
+JOINING = [
+    "create directory /var/lib/etcd",
+    "write /etc/etcd/etcd.env",
+    "add the member as a learner",
+    "record the intent to join etcd",
+    "enable etcd.service",
+    "start etcd.service",
+    "promote the learner",
+    "record that etcd has formed",
+]
+DEAD = dataclasses.replace(CP3, healthy=False)
+
+
+def test_a_new_host_joins_as_a_learner() -> None:
+    # Where it cannot ask, what others have seen counts: check mode on a bare host says what will be done.
+    assert names(plan_etcd(JOIN, EtcdSeen())) == JOINING
+    assert names(plan_etcd(JOIN, EtcdSeen(members=(CP1, CP2)))) == JOINING
+
+
+def test_who_joins_knows_the_others_and_never_says_that_the_cluster_is_new() -> None:
+    assert JOIN.joining((CP1, CP2)) == (
+        "ETCD_INITIAL_CLUSTER=cp1=https://10.0.0.11:2380,cp2=https://10.0.0.12:2380,cp3=https://10.0.0.13:2380\n"
+        "ETCD_INITIAL_ADVERTISE_PEER_URLS=https://10.0.0.13:2380\n"
+        "ETCD_INITIAL_CLUSTER_TOKEN=t1\n"
+        "ETCD_INITIAL_CLUSTER_STATE=existing\n"
+    )
+
+
+@pytest.mark.parametrize("done", range(len(JOINING) + 1))
+def test_a_join_cut_off_anywhere_is_finished_and_not_doubled(done: int) -> None:
+    bare = EtcdSeen(members=(CP1, CP2))
+    halfway = after(plan_etcd(JOIN, bare)[:done], bare)
+    second = plan_etcd(JOIN, halfway)
+    assert names(second) == JOINING[done:]
+    finished = after(second, halfway)
+    assert plan_etcd(JOIN, finished) == []
+    assert finished.members is not None
+    assert [each.learner for each in finished.members] == [False] * 3
+
+
+def test_a_host_of_a_static_bootstrap_that_never_started_is_not_added_again() -> None:
+    listed = dataclasses.replace(CP3, client_urls=(), healthy=False)
+    expected = [name for name in JOINING if name not in ("add the member as a learner", "promote the learner")]
+    assert names(plan_etcd(JOIN, EtcdSeen(members=(CP1, CP2, listed)))) == expected
+
+
+@pytest.mark.parametrize("formed", [False, True], ids=["a new machine", "a lost disk"])
+def test_a_member_without_its_data_is_removed_before_it_is_added_again(formed: bool) -> None:
+    seen = EtcdSeen(formed=formed, members=(CP1, CP2, DEAD))
+    changes = plan_etcd(JOIN, seen)
+    assert names(changes) == [*JOINING[:2], "remove the member that has lost its data", *JOINING[2:]]
+    assert plan_etcd(JOIN, after(changes, seen)) == []
+
+
+def test_a_member_that_runs_without_its_data_is_started_anew() -> None:
+    running = dataclasses.replace(DONE, data=False, members=(CP1, CP2, DEAD))
+    assert names(plan_etcd(JOIN, running)) == [
+        "remove the member that has lost its data",
+        "add the member as a learner",
+        "record the intent to join etcd",
+        "restart etcd.service",
+        "promote the learner",
+        "record that etcd has formed",
+    ]
+
+
+def test_a_host_that_was_removed_while_it_was_away_comes_back_empty() -> None:
+    away = dataclasses.replace(DONE, members=(CP1, CP2))
+    changes = plan_etcd(JOIN, away)
+    assert names(changes)[0] == "remove the data of a member that the cluster has removed"
+    assert "add the member as a learner" in names(changes)
+    assert plan_etcd(JOIN, after(changes, away)) == []
+
+
+def test_a_member_of_a_cluster_that_lives_has_nothing_to_do() -> None:
+    assert plan_etcd(JOIN, dataclasses.replace(DONE, members=(CP1, CP2, CP3))) == []
+    learner = dataclasses.replace(CP3, learner=True)
+    assert names(plan_etcd(JOIN, dataclasses.replace(DONE, members=(CP1, CP2, learner)))) == ["promote the learner"]
+
+
+@pytest.mark.parametrize(
+    ("members", "found"),
+    [
+        ((CP1, dataclasses.replace(CP2, healthy=False), DEAD), "etcd has no quorum now (3 voting members, 1 healthy"),
+        ((CP1, member(4, learner=True)), "cp4 is a learner already"),
+        ((dataclasses.replace(CP1, healthy=False), dataclasses.replace(CP2, healthy=False)), "before 2 voting members"),
+        ((CP1, CP2, member(9, healthy=False)), "cannot be added while cp9 is down"),
+    ],
+    ids=["no quorum", "two learners", "all down", "down and not in the inventory"],
+)
+def test_a_join_that_would_risk_the_quorum_is_refused_with_the_numbers(members: tuple[Member, ...], found: str) -> None:
+    with pytest.raises(SlipwayError) as caught:
+        plan_etcd(JOIN, EtcdSeen(members=members))
+    assert any(found in problem.found for problem in caught.value.problems)

@@ -176,17 +176,17 @@ HEALTHY = {"endpoint health": Output(0, '[{"health": true}]', ""), "endpoint sta
 def test_a_member_forms_between_its_two_marks() -> None:
     machine = Table(answers=HEALTHY)
     intent, formed = plan_etcd(WANT, etcd.observe_etcd(machine, WANT))
-    etcd.apply_etcd(machine, intent)
+    etcd.apply_etcd(machine, WANT, intent)
     assert machine.written[INITIAL] == (WANT.initial, 0o644)
     halfway = etcd.observe_marks(machine, SeenState())
     assert (halfway.formed, halfway.initial) == (False, WANT.initial)
-    etcd.apply_etcd(machine, formed)
+    etcd.apply_etcd(machine, WANT, formed)
     assert machine.written[FORMED] == ('{"cluster": "ff", "member": "10"}\n', 0o644)
     assert etcd.observe_marks(machine, SeenState()).formed
     assert INITIAL not in machine.files
     (removal,) = plan_etcd(WANT, EtcdSeen(formed=True, data=True, initial="x"))
     machine.files[INITIAL] = "x"
-    etcd.apply_etcd(machine, removal)
+    etcd.apply_etcd(machine, WANT, removal)
     assert INITIAL not in machine.files
 
 

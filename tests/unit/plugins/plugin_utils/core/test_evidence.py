@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.evidence import Evidence, Marks, judge
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.probe import ClusterMark, Probe
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.spec import load
@@ -36,12 +37,18 @@ class Host:
             Probe.from_data(bare(name)), authorities=authorities, cluster=OURS if self.marked else None
         )
 
+    complete: bool = False
+    members: tuple[Member, ...] | None = None
+
     def marks(self) -> Marks:
-        return Marks(frozenset(self.traces.split()), self.formed, api_answers=self.api)
+        names = self.traces.split()
+        shared = {name: self.authority or name for name in names} if self.complete else {}
+        return Marks(frozenset(names), shared, self.complete, self.formed, members=self.members, api_answers=self.api)
 
 
 BARE = Host(marked=False)
 MEMBER = Host("kubernetes etcd", formed=True, api=True, authority="aaaa")
+MADE = Host("kubernetes etcd", authority="aaaa", complete=True)
 MAKING = Host("kubernetes", authority="aaaa")
 MAKING_FIRST_KEY = Host("kubernetes")
 JOINED = Host(authority="aaaa")
@@ -115,7 +122,28 @@ TABLE: list[tuple[str, dict[str, Host | None], tuple[str, str | None, bool], lis
         "two have begun",
         {"cp1": MAKING, "cp2": MAKING, "w1": BARE},
         ("cp1", None, True),
-        ["cp1, cp2: hold the cluster's keys, and etcd has never formed"],
+        ["cp1, cp2: hold parts of the cluster's keys, none of them all, and etcd has never formed"],
+    ),
+    (
+        "one has made the keys and another has begun to receive them",
+        {"cp1": MAKING, "cp2": MADE, "cp3": BARE, "w1": BARE},
+        ("cp2", "cp2", True),
+        [],
+    ),
+    (
+        "keys that were made from different beginnings",
+        {"cp1": MADE, "cp2": dataclasses.replace(MADE, authority="bbbb"), "w1": BARE},
+        ("cp1", "cp1", True),
+        [
+            "certificate authority kubernetes: control-plane hosts hold different ones: cp1 has aaaa…, cp2 has bbbb…",
+            "shared key etcd: control-plane hosts hold different ones: cp1 has aaaa…, cp2 has bbbb…",
+        ],
+    ),
+    (
+        "a cluster that lives, seen from a host that has not formed yet",
+        {"cp1": dataclasses.replace(MADE, members=(Member("1", healthy=True),)), "cp2": BARE, "w1": BARE},
+        ("cp1", None, False),
+        [],
     ),
     (
         "two with different authorities",
@@ -212,6 +240,26 @@ def test_never_two_makers_and_no_second_cluster(hosts: dict[str, Host | None], d
         assert all(voters)
     if found.generator and not found.problems:
         others = [host for name, host in hosts.items() if name.startswith("cp") and name != found.generator and host]
-        assert not any(host.traces for host in others)
+        assert not any(host.traces for host in others) or found.holder == found.generator
     if found.generator and not any(host and host.traces for host in voters[:2]) and not found.problems:
         assert all(voters), "a cluster is new only if every control-plane and etcd host answered"
+
+
+def test_keys_come_from_a_host_that_has_all_of_them() -> None:
+    found = verdict({"cp1": BARE, "cp2": MAKING, "cp3": MADE, "w1": BARE})
+    assert (found.holder, found.shared) == ("cp3", {"kubernetes": "aaaa", "etcd": "aaaa"})
+    assert verdict({"cp1": BARE, "cp2": BARE}).holder == "cp1"
+
+
+def test_the_members_are_those_of_who_sees_most_of_them_healthy() -> None:
+    few, many = (tuple(Member(str(number), healthy=number < limit) for number in range(3)) for limit in (1, 2))
+    hosts = {"cp1": dataclasses.replace(MEMBER, members=few), "cp2": dataclasses.replace(MEMBER, members=many)}
+    assert verdict(hosts).members == many
+
+
+def test_hosts_outside_the_limit_are_not_called_silent() -> None:
+    groups = {"cp1": "control_plane", "w1": "workers"}
+    found = judge(load(Cluster(groups).inputs()), {"w1": BARE.probe("w1")}, {"w1": BARE.marks()}, frozenset({"cp1"}))
+    assert [problem.found for problem in found.problems] == [
+        "outside --limit and not known to run a cluster, so there is none to join"
+    ]

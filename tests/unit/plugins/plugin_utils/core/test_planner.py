@@ -20,7 +20,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.problems impo
 from ansible_collections.slipway.cluster.plugins.module_utils.core.readiness import parse_waits
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import HostState, SeenPath, SeenState
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core import evidence, planner
-from tests.unit.plugins.cluster import DAY, NOW, Cluster, Made, bare, copied, lock, one_and_two
+from tests.unit.plugins.cluster import DAY, NOW, Cluster, Made, bare, copied, lock, one_and_two, three_and_one
 
 HOSTS = ("cp1", "w1", "w2")
 NODE_PHASES = ["host", "artifacts", "containerd", "node", "network"]
@@ -408,3 +408,92 @@ def test_passwords_of_registries_are_in_no_parameter_and_no_text() -> None:
     assert "write /etc/containerd/certs.d/registry.example/hosts.toml" in made.names("w1")
     cluster.carry_out(made)
     assert nothing(cluster.plan())
+
+
+# --- several control-plane hosts --------------------------------------------------------------------------------------
+def settled(cluster: Cluster) -> Cluster:
+    """The cluster once its plan was carried out; no second plan has anything to do."""
+    done = copied(cluster)
+    done.carry_out(done.plan())
+    assert nothing(done.plan())
+    return done
+
+
+@pytest.fixture(scope="module")
+def three() -> Cluster:
+    """Three control-plane hosts and a worker that run."""
+    return settled(three_and_one())
+
+
+def test_three_bare_hosts_form_etcd_together_and_two_receive_the_keys_of_the_third() -> None:
+    made = three_and_one().plan()
+    assert made.blueprint.receiving == ("cp2", "cp3")
+    assert made.blueprint.members == made.blueprint.rolling == ()
+    for host in ("cp1", "cp2", "cp3"):
+        assert "record the intent to form etcd" in made.names(host)
+    assert "make authority kubernetes" in made.names("cp1")
+    assert made.names("cp2")[made.names("cp2").index("make receiver key") + 1] == "install authority kubernetes"
+
+
+def grown(**variables: t.Any) -> Cluster:
+    """One control-plane host and a worker that run, and two more that are to join them."""
+    cluster = three_and_one(**variables)
+    bare_ones = {name: cluster.probes.pop(name) for name in ("cp2", "cp3")}
+    groups = {name: cluster.groups.pop(name) for name in ("cp2", "cp3")}
+    done = settled(cluster)
+    done.groups |= groups
+    done.probes |= bare_ones
+    return done
+
+
+def test_growing_from_one_to_three_restarts_no_kubelet_and_no_server() -> None:
+    cluster = grown()
+    made = cluster.plan()
+    assert made.blueprint.members == made.blueprint.receiving == made.blueprint.joining == ("cp2", "cp3")
+    assert made.blueprint.rolling == ()
+    assert made.names("w1") == ["write /etc/slipway/proxy.cfg", "write /etc/systemd/system/slipway-proxy.service",
+                                "restart slipway-proxy.service"]  # fmt: skip
+    assert [name for name in made.names("cp1") if name.startswith("restart ")] == ["restart slipway-proxy.service"]
+    assert "add the member as a learner" in made.names("cp2")
+    assert nothing(settled(cluster).plan())
+
+
+def test_a_replaced_first_host_gets_the_keys_of_another(three: Cluster) -> None:
+    cluster = copied(three)
+    cluster.probes["cp1"] = bare("cp1")
+    for name in ("cp2", "cp3"):
+        for member in cluster.probes[name]["etcd"]["members"]:
+            member["healthy"] = member["name"] != "cp1"
+    made = cluster.plan()
+    assert (made.blueprint.leader, made.blueprint.receiving, made.blueprint.members) == ("cp2", ("cp1",), ("cp1",))
+    assert "remove the member that has lost its data" in made.names("cp1")
+    assert not any(name.startswith("make authority") for name in made.names("cp1"))
+    assert {name.split()[0] for name in made.names("cp2")} <= {"seed", "serve", "label", "create"}
+    assert made.names("cp3") == []
+
+
+def test_a_host_that_is_away_changes_nothing_for_the_others(three: Cluster) -> None:
+    away = copied(three)
+    del away.probes["cp1"]
+    assert nothing(away.plan())
+    away.own["cp1"] = {"slipway_node_absent": True}
+    assert nothing(away.plan())
+
+
+def test_restarts_of_what_runs_take_turns(three: Cluster) -> None:
+    cluster = copied(three)
+    cluster.variables["slipway_apiserver_args"] = {"v": "4"}
+    made = cluster.plan()
+    assert made.blueprint.rolling == ("cp1", "cp2", "cp3")
+    cluster.variables = {"slipway_kubelet": {"maxPods": 90}}
+    assert cluster.plan().blueprint.rolling == ("cp1", "cp2", "cp3", "w1")
+
+
+def test_hosts_outside_the_limit_are_looked_at_and_left_alone(three: Cluster) -> None:
+    cluster = copied(three)
+    cluster.groups["w2"] = "workers"
+    cluster.probes = {"cp2": cluster.probes["cp2"], "w2": bare("w2")}
+    made = cluster.plan(outside={"cp2"})
+    assert made.blueprint.joining == ("w2",)
+    assert (made.blueprint.leader, made.names("cp2")) == ("cp2", ["create bootstrap token", "label node w2"])
+    assert set(made.blueprint.hosts) == {"w2"}

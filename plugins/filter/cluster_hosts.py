@@ -1,0 +1,64 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which hosts of an inventory are of the cluster, for the plays of the collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+DOCUMENTATION = r"""
+name: cluster_hosts
+author:
+  - Slipway maintainers (@slipway)
+version_added: 0.2.0
+short_description: The host pattern of a cluster
+description:
+  - The pattern for the hosts of the cluster, from the groups that give roles. C(slipway_groups) may name others.
+options:
+  _input:
+    description: The magic variable C(hostvars).
+    type: dict
+    required: true
+  groups:
+    description: The magic variable C(groups).
+    type: dict
+    required: true
+  target:
+    description: The group of the cluster, where an inventory holds several.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- hosts: "{{ hostvars | slipway.cluster.cluster_hosts(groups, slipway_target | default('')) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: A pattern for C(hosts).
+  type: str
+"""
+
+ROLES = ("control_plane", "etcd", "workers")
+
+
+def cluster_hosts(
+    hostvars: t.Mapping[str, t.Mapping[str, t.Any]], groups: t.Mapping[str, t.Sequence[str]], target: str = ""
+) -> str:
+    """The pattern; ``localhost`` where no group gives a role, so that the plan can say so."""
+    if target:
+        return target
+    # The names are the same on all hosts of a cluster, so one host of each group is enough to find them.
+    named: t.Mapping[str, t.Any] = {}
+    for hosts in groups.values():
+        named = named or (hostvars[hosts[0]].get("slipway_groups") if hosts else None) or {}
+    wanted = [str(named.get(role) or f"slipway_{role}") for role in ROLES]
+    return ":".join(group for group in wanted if group in groups) or "localhost"
+
+
+class FilterModule:
+    """The filter."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """By name."""
+        return {"cluster_hosts": cluster_hosts}
