@@ -114,8 +114,8 @@ drills: bundle ## The long tests: cut everywhere, other systems, other versions
 	@$(BIN)/pytest -v --tb=short tests/drills 2>&1 | tee $(REPORTS)/drills.log
 
 .PHONY: bench
-bench: bundle ## Measure apply and plan on a lab, by phase
-	@$(BIN)/python scripts/bench.py
+bench: bundle ## Measure apply and plan on labs by phase, and kubeadm beside them
+	@$(BIN)/python -m scripts.bench $(BENCH)
 
 .PHONY: clean
 clean: ## Remove caches and build output; keeps .venv, .lab, .bundle and what bundles are made of

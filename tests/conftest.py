@@ -37,12 +37,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in terminalreporter.stats.get(outcome, ())
         if isinstance(report, (pytest.TestReport, pytest.CollectReport))
     ]
-    if not failed:
+    reasons: dict[str, list[str]] = {}
+    for report in failed:
+        told = f"{report.nodeid} ({getattr(report, 'when', 'collect')})"
+        reasons.setdefault(reason(report), []).append(told)
+    if not reasons:
         return
     terminalreporter.section("why")
-    share = max(2, MOST_LINES // len(failed) - 1)
-    for report in failed[:MOST_LINES]:
-        terminalreporter.write_line(f"{report.nodeid} ({getattr(report, 'when', 'collect')}):")
-        lines = condensed(reason(report), min(FIRST_LINES, share // 2), min(LAST_LINES, share - share // 2))
-        for line in lines:
+    share = max(3, MOST_LINES // len(reasons))
+    for text, tests in list(reasons.items())[:MOST_LINES]:
+        terminalreporter.write_line(f"{tests[0]}{f' and {len(tests) - 1} more' if tests[1:] else ''}:")
+        for line in condensed(text, min(FIRST_LINES, share // 2), min(LAST_LINES, share - share // 2)):
             terminalreporter.write_line(f"    {line}")

@@ -67,11 +67,17 @@ def armed(lab: Lab, host: str) -> list[Cut]:
 
 
 class Keys:
-    """Every key and CA as it was when it was first seen: none may ever be another."""
+    """Every key and CA as it was when it was first seen: none may ever be another.
 
-    def __init__(self, lab: Lab) -> None:
+    ``memory`` is a file that keeps what was seen for a later test.
+    """
+
+    def __init__(self, lab: Lab, memory: Path | None = None) -> None:
         self._lab = lab
+        self._memory = memory
         self.seen: dict[str, dict[str, str]] = {}
+        if memory and memory.exists():
+            self.seen = json.loads(memory.read_text(encoding="utf-8"))
 
     def look(self) -> None:
         """Note what is new; AssertionError with everything that was made twice."""
@@ -84,6 +90,8 @@ class Keys:
         ]
         assert changed == [], f"made twice or lost: {changed}"
         self.seen = now
+        if self._memory:
+            self._memory.write_text(json.dumps(now), encoding="utf-8")
 
     def _made(self, host: str) -> dict[str, str]:
         lines = support.shell(self._lab, host, MADE).splitlines()
