@@ -27,6 +27,10 @@ options:
     description: The group of the cluster, where an inventory holds several.
     type: str
     default: ""
+  role:
+    description: Only the hosts of this role, such as C(docker), which is none that makes a host one of the cluster.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -39,21 +43,30 @@ _value:
   type: str
 """
 
-ROLES = ("control_plane", "etcd", "workers")
+ROLES = ("control_plane", "etcd", "workers", "registry")
 
 
 def cluster_hosts(
-    hostvars: t.Mapping[str, t.Mapping[str, t.Any]], groups: t.Mapping[str, t.Sequence[str]], target: str = ""
+    hostvars: t.Mapping[str, t.Mapping[str, t.Any]],
+    groups: t.Mapping[str, t.Sequence[str]],
+    target: str = "",
+    role: str = "",
 ) -> str:
-    """The pattern; ``localhost`` where no group gives a role, so that the plan can say so."""
-    if target:
+    """The pattern; ``localhost`` where no group gives a role, so that the plan can say so.
+
+    With ``role``, only its hosts: ``!all`` where there are none.
+    """
+    if target and not role:
         return target
     # The names are the same on all hosts of a cluster, so one host of each group is enough to find them.
     named: t.Mapping[str, t.Any] = {}
     for hosts in groups.values():
         named = named or (hostvars[hosts[0]].get("slipway_groups") if hosts else None) or {}
-    wanted = [str(named.get(role) or f"slipway_{role}") for role in ROLES]
-    return ":".join(group for group in wanted if group in groups) or "localhost"
+    wanted = [str(named.get(each) or f"slipway_{each}") for each in ([role] if role else ROLES)]
+    found = ":".join(group for group in wanted if group in groups)
+    if not role:
+        return found or "localhost"
+    return f"{found}:&{target}" if found and target else found or "!all"
 
 
 class FilterModule:

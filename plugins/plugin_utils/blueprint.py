@@ -22,8 +22,9 @@ from .core.lock import Lock, minor_of, parse_lock_text, parse_version_set
 from .core.probe import Probe
 from .core.record import newer_release
 from .core.spec import ClusterSpec, HostInput, explain, load, with_probes
-from .core.targets import paths, pki
+from .core.targets import paths, pki, registry
 from .core.targets.etcd import client_url
+from .passwords import htpasswd
 from .release import release
 from .zipapp import build_keeper
 
@@ -123,9 +124,11 @@ def make(inputs: Inputs) -> dict[str, t.Any]:
     zipapp = base64.b64encode(build_keeper()).decode()
     seen = {name: own for name, own in known.items() if name not in outside}
     others = {name: own for name, own in known.items() if name in outside}
-    context = planner.Context(spec, layout, nodes, seen, lock, verdict, zipapp, others)
+    secrets = {registry.PASSWORD_FILE: _htpasswd(spec, layout)} if spec.registries else {}
+    context = planner.Context(spec, layout, nodes, seen, lock, verdict, zipapp, others, secrets)
     plan = planner.build(context)
     data = _data(spec, layout, nodes, plan, lock, bundle)
+    data |= {"registry": _registry(layout, context), "docker": _docker(spec)}
     data["seed_params"]["held"] = sorted(seen[plan.seed].artifacts.blobs) if plan.seed else []
     data["sealing"] = _sealing(context, plan)
     data["gate"] = _gate(context)
@@ -281,7 +284,12 @@ def _groups(node: Node, spec: ClusterSpec, plan: planner.Blueprint) -> dict[str,
     if not plan.steps[node.host]:
         return _SETTLED
     hooks = sorted(f"slipway_hook_{moment}" for moment, files in spec.nodes[node.host].tasks.items() if files)
-    has = {"control_plane": node.control_plane, "etcd": node.etcd, "node": spec.nodes[node.host].is_node}
+    has = {
+        "control_plane": node.control_plane,
+        "etcd": node.etcd,
+        "registry": node.registry,
+        "node": spec.nodes[node.host].is_node,
+    }
     roles = [role for role in has if has[role]]
     if node.host in plan.rolling:
         turns = "control_plane" if node.control_plane or node.etcd else "workers"
@@ -323,6 +331,26 @@ def _manifests(spec: ClusterSpec, layout: Layout, lock: Lock, *, resolvers: bool
             upstreams=upstreams,
         ),
     }
+
+
+def _htpasswd(spec: ClusterSpec, layout: Layout) -> str:
+    return htpasswd(spec.registry_password or "", spec.registry.username, layout.id)
+
+
+def _registry(layout: Layout, context: planner.Context) -> dict[str, t.Any]:
+    """What hosts that use the registry must know; the password is put to it where it is used."""
+    return {
+        "names": list(registry.names(layout)),
+        "own": list(planner.own_registries(context)),
+        "username": layout.registry.username,
+        "salt": layout.id,
+        "authority": context.values.get("kubernetes-ca", ""),
+    }
+
+
+def _docker(spec: ClusterSpec) -> dict[str, t.Any]:
+    """What Docker hosts must know of the cluster."""
+    return {"avoid": [str(each) for each in (*spec.network.pod_cidrs, *spec.network.service_cidrs)]}
 
 
 def _verify(spec: ClusterSpec, layout: Layout, nodes: t.Mapping[str, Node], lock: Lock) -> dict[str, t.Any]:

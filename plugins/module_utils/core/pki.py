@@ -281,6 +281,23 @@ def plan_pki(want: PkiWant, seen: PkiSeen, *, now: int) -> list[Change]:
     return changes
 
 
+def plan_leaf(
+    leaf: Certificate, issuer: t.Optional[CertificateFacts], seen: PkiSeen, *, renew_fraction: float, now: int
+) -> str:
+    """Why one certificate must be issued, "" when it need not be; None as ``issuer`` is one that is not known here."""
+    file = seen.files.get(leaf.certificate)
+    authority = Authority(leaf.authority, "issuer", "")
+    want = PkiWant(authorities=(authority,), certificates=(leaf,), renew_fraction=renew_fraction)
+    if issuer is None and file is not None and file.certificate is not None:
+        # Its own word for who issued it: then only what it says of itself is compared.
+        facts = file.certificate
+        issuer = dataclasses.replace(facts, subject_id=facts.issuer_id, key_id=facts.authority_key_id)
+    files = {**seen.files}
+    if issuer is not None:
+        files["issuer"] = SeenFile("certificate", "", "", "", "", certificate=issuer)
+    return _reissue_reason(want, leaf, authority, PkiSeen(files), set(), now)
+
+
 def days_left(seen: PkiSeen, certificate: str, now: int) -> t.Optional[float]:
     """Days until the certificate at that path ends, None when there is none."""
     file = seen.files.get(certificate)

@@ -9,6 +9,7 @@ TREES = (
     "/etc/kubernetes",
     "/etc/etcd",
     "/etc/slipway",
+    "/etc/slipway-registry",
     "/etc/containerd",
     "/etc/cni/net.d",
 )
@@ -19,11 +20,13 @@ SHALLOW = (
     "/etc/sysctl.d/90-slipway.conf",
     "/etc/modules-load.d/slipway.conf",
     "/opt/slipway",
+    "/run/slipway-registry/serving.crt",
     "/run/slipway/bootstrap-kubelet.conf",
     "/var/lib/etcd",
     "/var/lib/kubelet",
     "/var/lib/kubelet/pki/kubelet-client-current.pem",
     "/var/lib/slipway",
+    "/var/lib/slipway-registry",
     "/var/lib/slipway/keeper.pyz",
     "/var/log/kubernetes/audit",
 )
@@ -39,9 +42,10 @@ UNITS = (
     "slipway-keeper.service",
     "slipway-keeper.timer",
     "slipway-proxy.service",
+    "slipway-registry.service",
 )
 UNIT_DIRECTORY = "/etc/systemd/system"
-USERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+USERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "slipway-registry")
 CERTIFICATES = (
     "/etc/kubernetes/pki/*",
     "/etc/kubernetes/pki/etcd/*",
@@ -51,6 +55,7 @@ CERTIFICATES = (
     "/etc/kubernetes/admin/*",
     "/etc/etcd/pki/*",
     "/run/slipway/receiver.*",
+    "/etc/slipway-registry/tls.*",
 )
 AUTHORITIES = {
     "kubernetes": "/etc/kubernetes/pki/ca.crt",

@@ -60,7 +60,7 @@ def run_module(  # noqa: PLR0913  # the verbs of a module, by keyword only
 
     try:
         want = parse(module.params)
-        with _host_lock(name) if exclusive and not module.check_mode else contextlib.nullcontext():
+        with host_lock(name) if exclusive and not module.check_mode else contextlib.nullcontext():
             changes = plan(want, observe(machine, want))
             if not module.check_mode:
                 for change in changes:
@@ -89,7 +89,7 @@ def _remedy(error: OSError) -> str:
 
 
 @contextlib.contextmanager
-def _host_lock(name: str) -> t.Iterator[None]:
+def host_lock(name: str) -> t.Iterator[None]:
     """Hold the host for one module; a module can outlive the controller that started it."""
     os.makedirs(RUN_DIRECTORY, mode=0o700, exist_ok=True)
     with open(LOCK_PATH, "a+", encoding="utf-8") as stream:

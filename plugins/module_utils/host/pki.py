@@ -260,6 +260,15 @@ def _issue(machine: Machine, authority: Authority, leaf: Certificate) -> None:
     machine.write(leaf.certificate, content, mode=0o644, owner=leaf.owner, group=leaf.group)
 
 
+def make_request(machine: Machine, leaf: Certificate) -> tuple[bytes, str]:
+    """A new key for the leaf, and the request that proves it (PEM both); neither is written to a place that stays."""
+    with _workspace() as directory:
+        config = _write_config(machine, directory, _leaf_subject(leaf), _leaf_extensions(leaf))
+        new_key = os.path.join(directory, "new.key")
+        request = _request(machine, directory, config, [*_NEW_KEY, "-keyout", new_key])
+        return machine.read(new_key) or b"", machine.read_text(request) or ""
+
+
 def sign_request(machine: Machine, authority: Authority, leaf: Certificate, request: str) -> bytes:
     """A certificate in PEM for a key that is elsewhere.
 

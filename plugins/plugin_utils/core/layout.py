@@ -10,6 +10,7 @@ import typing as t
 
 from .probe import Probe
 from .spec import ClusterSpec, NodeSpec
+from .spec.model import RegistryService
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Node:
     packages: bool
     swap: str
     sysctls: t.Mapping[str, str]
+    registry: bool = False
 
     @property
     def member(self) -> Member:
@@ -77,6 +79,8 @@ class Layout:
     renew_before_days: int
     authority_days: int
     api_port: int
+    registries: tuple[Member, ...] = ()
+    registry: RegistryService = RegistryService(5000, (), "slipway")
 
     @property
     def dns_address(self) -> str:
@@ -133,6 +137,8 @@ def resolve(spec: ClusterSpec, probes: t.Mapping[str, Probe], cluster_id: str) -
         renew_before_days=spec.certificates.renew_before_days,
         authority_days=spec.certificates.ca_days,
         api_port=spec.apiserver_port,
+        registries=tuple(members[node.name] for node in spec.registries if node.name in members),
+        registry=spec.registry,
     )
     return layout, nodes
 
@@ -165,4 +171,5 @@ def _node(node: NodeSpec, probe: Probe | None) -> Node:
         packages=node.host.packages,
         swap=node.host.swap,
         sysctls=node.host.sysctls,
+        registry=node.registry,
     )

@@ -25,9 +25,11 @@ PHASES = (
     "pki",
     "etcd",
     "control_plane",
+    "registry",
     "node",
     "network",
     "addons",
+    "docker",
     "record",
 )
 """The order of playbooks/apply.yml."""

@@ -37,6 +37,12 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.etcd import (
     EtcdWant,
     plan_etcd,
 )
+from ansible_collections.slipway.cluster.plugins.module_utils.core.leaf import (
+    LeafSeen,
+    LeafWant,
+    plan_issue,
+    plan_request,
+)
 from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import (
     NodesSeen,
     NodeWant,
@@ -64,7 +70,7 @@ from . import evidence
 from .layout import Layout, Node
 from .lock import Lock
 from .spec import ClusterSpec
-from .targets import control_plane, etcd, host, keeper, network, node, paths, pki
+from .targets import control_plane, etcd, host, keeper, network, node, paths, pki, registry
 from .targets.node import taint
 
 CONTROL_PLANE_COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
@@ -192,6 +198,7 @@ class Context:
     verdict: evidence.Evidence
     zipapp: str
     others: t.Mapping[str, Observation] = dataclasses.field(default_factory=dict)
+    secrets: t.Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def known(self) -> dict[str, Observation]:
@@ -315,6 +322,9 @@ def _plan_host(
     if own.control_plane:
         target = control_plane.control_plane_target(context.layout, own) + keeper_target(context, own)
         component("control_plane", target, control_plane.waits(context.layout, own))
+    if own.registry:
+        params["registry"], own_steps = _plan_registry(context, own, seen)
+        steps += own_steps
     if is_node:
         target = node.proxy_target(context.layout, own) + node.kubelet_target(context.layout, own, joined=seen.joined)
         component("node", target, node.kubelet_waits())
@@ -331,6 +341,32 @@ def keys_want(context: Context, own: Node) -> PkiWant:
     return dataclasses.replace(want, awaits=receives, receive=receives, expected=expected)
 
 
+def _plan_registry(context: Context, own: Node, seen: Observation) -> tuple[dict[str, t.Any], list[Step]]:
+    """The registry's certificate, which is signed on the leader, and the registry; the user's line stays out of it."""
+    leader = context.known.get(context.verdict.leader)
+    authority = leader.pki.files.get(paths.CA) if leader else None
+    want = LeafWant(
+        registry.registry_certificate(context.layout, own),
+        issuer=authority.certificate if authority else None,
+        renew_fraction=min(context.layout.renew_before_days / context.layout.certificate_days, 1.0),
+        unit=registry.UNIT,
+        serving=registry.SERVING,
+    )
+    found = LeafSeen(seen.pki, seen.time, seen.state.units.get(registry.UNIT), seen.state.paths.get(registry.SERVING))
+    target = registry.registry_target(context.layout)
+    changes = plan_state(resolve(target, {**context.values, **context.secrets}), seen.state)
+    leaf_changes = (*plan_request(want, found), *plan_issue(want, found))
+    steps = [Step("registry", "certificate", change) for change in leaf_changes]
+    steps += [Step("registry", "component", change) for change in changes]
+    values = {
+        "certificate": want.to_data(),
+        "state": target.to_data(),
+        "values": context.values,
+        "wait": registry.registry_waits(context.layout),
+    }
+    return values, steps
+
+
 def keeper_target(context: Context, own: Node) -> HostState:
     """The keeper with the certificates of this host and the names of all nodes."""
     want = pki.pki_want(context.layout, own, generate=False)
@@ -345,6 +381,8 @@ def artifacts_want(context: Context, own: Node) -> ArtifactsWant:
         names.append("etcd")
     if own.control_plane:
         names += CONTROL_PLANE_COMPONENTS
+    if own.registry:
+        names.append(registry.COMPONENT)
     images = False
     if _runs_kubelet(context, own.host):
         names += [*NODE_COMPONENTS, *(["flannel"] if context.layout.network == "flannel" else [])]
@@ -382,18 +420,36 @@ def containerd_want(context: Context, own: Node) -> ContainerdWant:
         sandbox_image=entries["pause"].reference if "pause" in entries else "",
         restrict_oom_score_adj=settings.restrict_oom_score_adj,
         runtime_handlers={**settings.runtime_handlers, **own.runtime_handlers},
-        registries=tuple(
-            Registry(item.host, mirrors=item.mirrors, ca=item.ca or "", skip_verify=item.skip_verify)
-            for item in settings.registries
+        registries=(
+            *(
+                Registry(item.host, mirrors=item.mirrors, ca=item.ca or "", skip_verify=item.skip_verify)
+                for item in settings.registries
+            ),
+            *(Registry(name, ca=paths.CA) for name in own_registries(context)),
         ),
-        credentials=tuple(
-            Credential(item.host, item.username or "", passwords[item.host])
-            for item in settings.registries
-            if item.host in passwords
+        credentials=(
+            *(
+                Credential(item.host, item.username or "", passwords[item.host])
+                for item in settings.registries
+                if item.host in passwords
+            ),
+            *(
+                Credential(name, context.layout.registry.username, context.spec.registry_password or "")
+                for name in own_registries(context)
+            ),
         ),
         images=tuple(Image(entry.reference, entry.sha256) for entry in images if entry.sha256),
         cni_template=network.CNI_TEMPLATE if context.layout.network == "flannel" else "",
     )
+
+
+def own_registries(context: Context) -> tuple[str, ...]:
+    """Names of the cluster's own registry that the user has not configured otherwise.
+
+    Its CA is a path, because on a new cluster there is none yet when containerd starts; it is read for each pull.
+    """
+    given = {item.host for item in context.spec.containerd.registries}
+    return tuple(name for name in registry.names(context.layout) if name not in given)
 
 
 def etcd_want(context: Context, own: Node) -> EtcdWant:

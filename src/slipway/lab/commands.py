@@ -44,6 +44,8 @@ def _add_up(verbs: _Verbs[argparse.ArgumentParser]) -> None:
     parser.add_argument("--control-plane", type=int, default=1, metavar="N", help="hosts cp1.. (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="hosts w1.. (default: %(default)s)")
     parser.add_argument("--etcd", type=int, default=0, metavar="N", help="hosts etcd1.. (default: %(default)s)")
+    parser.add_argument("--docker", type=int, default=0, metavar="N", help="hosts docker1.. (default: %(default)s)")
+    parser.add_argument("--registry", type=int, default=0, metavar="N", help="hosts registry1.. (default: %(default)s)")
     parser.add_argument("--os", default=DEFAULT_SYSTEM, choices=list(SYSTEMS), help="system (default: %(default)s)")
     parser.add_argument(
         "--host-os", action="append", default=[], metavar="HOST=OS", help="another system for one host; repeatable"

@@ -88,7 +88,7 @@ def up(
         recipes = _check_room(podman, spec, todo)
         wanted = _Wanted(spec, directory, extra_vars)
         lab = _prepare(podman, wanted, existing, has_hosts=bool(containers), say=say)
-        _build_images(podman, recipes.values(), say)
+        _build_images(podman, {recipe.tag: recipe for recipe in recipes.values()}.values(), say)
         _start(podman, lab, todo, recipes, say)
         already = not todo.start
         _report_ready(lab, already=already, say=say)
@@ -113,9 +113,14 @@ def _todo(spec: LabSpec, containers: t.Sequence[Container]) -> _Todo:
 
 
 def _check_room(podman: Podman, spec: LabSpec, todo: _Todo) -> dict[str, image.Recipe]:
-    """Refuse a machine that lacks anything for what is to be done; the images that are needed, by system."""
-    systems = dict.fromkeys(spec.system_of(name) for name in todo.create)
-    recipes = {system: image.recipe_for(system, bare=spec.bare_packages) for system in systems}
+    """Refuse a machine that lacks anything for what is to be done; the image of each host to create."""
+    groups = {name: group for name, group, _number in spec.layout()}
+    kinds = {name: (spec.system_of(name), groups[name] == "slipway_docker") for name in todo.create}
+    made = {
+        (system, docker): image.recipe_for(system, bare=spec.bare_packages, docker=docker)
+        for system, docker in dict.fromkeys(kinds.values())
+    }
+    recipes = {name: made[kind] for name, kind in kinds.items()}
     needs_image = any(not podman.has_image(recipe.tag) for recipe in recipes.values())
     problems = preflight.machine_problems(preflight.look(), new_hosts=len(todo.start), needs_image=needs_image)
     if problems:
@@ -196,7 +201,7 @@ def _start(podman: Podman, lab: Lab, todo: _Todo, recipes: t.Mapping[str, image.
     def start(name: str) -> None:
         if name in todo.create:
             host = lab.host(name)
-            podman.run(*create_arguments(lab, host, recipes[host.os].tag, legacy_cgroups=legacy))
+            podman.run(*create_arguments(lab, host, recipes[name].tag, legacy_cgroups=legacy))
         podman.run("start", lab.container(name))
 
     _parallel(start, todo.start)

@@ -22,11 +22,18 @@ from slipway.lab.model import SYSTEMS
 from slipway.lab.podman import Podman
 
 _CUSTOMIZE = Path(__file__).parent / "host" / "customize.sh"
+_CUSTOMIZE_DOCKER = Path(__file__).parent / "host" / "docker.sh"
 
 # A machine as it comes: init, SSH, Python, the tools an administrator expects.
 BARE_PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "iproute2", "kmod", "procps")
 # What Slipway's host role would otherwise install from the distribution.
 CLUSTER_PACKAGES = ("ca-certificates", "haproxy", "iptables", "iputils-ping", "nftables", "openssl", "python3-apt")
+
+# What the docker role would install; on Debian 12 docker.io has the client as well, and there is no buildx.
+DOCKER_PACKAGES = {
+    "debian-13": ("docker.io", "docker-cli", "docker-buildx", "docker-compose"),
+    "debian-12": ("docker.io", "docker-compose"),
+}
 
 _APT_OPTIONS = re.compile(r'Acquire::(https?::Proxy\S*|Check-Valid-Until|Check-Date) "[^"]+";')
 
@@ -77,18 +84,29 @@ def apt_options_from(dump: str) -> tuple[str, ...]:
     return tuple(match.group(0) for match in _APT_OPTIONS.finditer(dump))
 
 
-def recipe_for(system: str, *, bare: bool) -> Recipe:
-    """The recipe of one system's image on this machine."""
+def recipe_for(system: str, *, bare: bool, docker: bool = False) -> Recipe:
+    """The recipe of one system's image on this machine; ``docker``: for a host with a Docker Engine."""
     targets = _output(
         "apt-get", "indextargets", "--format", "$(REPO_URI)|$(CODENAME)|$(COMPONENT)|$(ORIGIN)", "Created-By: Packages"
     )
     return Recipe(
         system,
-        BARE_PACKAGES if bare else BARE_PACKAGES + CLUSTER_PACKAGES,
+        packages_for(system, bare=bare, docker=docker),
         sources_for(SYSTEMS[system], targets),
         apt_options_from(_output("apt-config", "dump")),
-        _CUSTOMIZE.read_text(encoding="utf-8"),
+        "".join(hook.read_text(encoding="utf-8") for hook in _hooks(docker=docker and not bare)),
     )
+
+
+def packages_for(system: str, *, bare: bool, docker: bool) -> tuple[str, ...]:
+    """What is installed in an image."""
+    if bare:
+        return BARE_PACKAGES
+    return BARE_PACKAGES + CLUSTER_PACKAGES + (DOCKER_PACKAGES[system] if docker else ())
+
+
+def _hooks(*, docker: bool) -> tuple[Path, ...]:
+    return (_CUSTOMIZE, _CUSTOMIZE_DOCKER) if docker else (_CUSTOMIZE,)
 
 
 def _output(*command: str) -> str:
@@ -117,7 +135,8 @@ def build(podman: Podman, recipe: Recipe, say: t.Callable[[str], None]) -> None:
 def _bootstrap(recipe: Recipe, archive: Path) -> None:
     command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(recipe.packages)}"]
     command += [f"--aptopt={option.removesuffix(';')}" for option in recipe.apt_options]
-    command += [f'--customize-hook=sh {shlex.quote(str(_CUSTOMIZE))} "$1"']
+    hooks = _hooks(docker="docker.io" in recipe.packages)
+    command += [f'--customize-hook=sh {shlex.quote(str(hook))} "$1"' for hook in hooks]
     command += [SYSTEMS[recipe.system], str(archive), *recipe.sources]
     result = subprocess.run(
         command, capture_output=True, text=True, check=False, env=_environment(archive.parent), stdin=subprocess.DEVNULL

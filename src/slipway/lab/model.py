@@ -17,6 +17,8 @@ DEFAULT_SYSTEM = "debian-13"
 
 # Group, prefix of the host names, first host's number in the subnet, how many fit.
 ROLES = (
+    ("slipway_docker", "docker", 2, 5),
+    ("slipway_registry", "registry", 7, 4),
     ("slipway_control_plane", "cp", 11, 20),
     ("slipway_etcd", "etcd", 31, 20),
     ("slipway_workers", "w", 51, 200),
@@ -29,8 +31,8 @@ class LabSpec:
     """What the user asked for.
 
     ``os`` is the system of every host that ``host_os`` (pairs of host name and system) does not name. ``isolated``
-    hosts have no default route. ``bare_packages`` hosts lack the OS packages that a cluster needs. ``subnet`` is a
-    /24 in CIDR notation, or None for the first free one.
+    hosts have no default route. ``bare_packages`` hosts lack the OS packages that a cluster needs, and on ``docker``
+    hosts those of Docker. ``subnet`` is a /24 in CIDR notation, or None for the first free one.
     """
 
     name: str = "lab"
@@ -42,19 +44,31 @@ class LabSpec:
     isolated: bool = False
     bare_packages: bool = False
     subnet: str | None = None
+    docker: int = 0
+    registry: int = 0
 
     def host_names(self) -> list[str]:
-        """Names of the hosts: cp1.., etcd1.., w1.. in this order."""
+        """Names of the hosts: docker1.., registry1.., cp1.., etcd1.., w1.. in this order."""
         return [name for name, _group, _number in self.layout()]
 
     def layout(self) -> list[tuple[str, str, int]]:
         """Name, inventory group and number in the subnet of each host."""
-        counts = {"cp": self.control_plane, "etcd": self.etcd, "w": self.workers}
+        counts = {prefix: self.counts()[prefix] for _group, prefix, _first, _most in ROLES}
         return [
             (f"{prefix}{index + 1}", group, first + index)
             for group, prefix, first, _most in ROLES
             for index in range(counts[prefix])
         ]
+
+    def counts(self) -> dict[str, int]:
+        """How many hosts there are of each prefix."""
+        return {
+            "docker": self.docker,
+            "registry": self.registry,
+            "cp": self.control_plane,
+            "etcd": self.etcd,
+            "w": self.workers,
+        }
 
     def system_of(self, host: str) -> str:
         """The system of one host."""
@@ -171,12 +185,11 @@ def spec_problems(spec: LabSpec) -> list[Problem]:
 
 
 def _count_problems(spec: LabSpec) -> list[Problem]:
-    counts = {"--control-plane": spec.control_plane, "--etcd": spec.etcd, "--workers": spec.workers}
-    limits = {"--control-plane": 20, "--etcd": 20, "--workers": 200}
+    counts = spec.counts()
     problems = [
-        Problem(option, str(count), f"0 to {limits[option]}")
-        for option, count in counts.items()
-        if not 0 <= count <= limits[option]
+        Problem("--" + group.removeprefix("slipway_").replace("_", "-"), str(counts[prefix]), f"0 to {most}")
+        for group, prefix, _first, most in ROLES
+        if not 0 <= counts[prefix] <= most
     ]
     if not problems and not sum(counts.values()):
         problems.append(Problem("--control-plane, --etcd, --workers", "0 hosts", "at least one"))

@@ -8,6 +8,8 @@ import dataclasses
 import enum
 import typing as t
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core import docker
+
 from . import model, texts
 from .kinds import Choice, Entries, Field, Flag, FlagValues, Integer, Items, Kind, Table, Text, Verbatim
 
@@ -262,6 +264,67 @@ _CONTAINERD = Table(
         ),
     ),
 )
+_REGISTRY_SERVICE = Table(
+    model.RegistryService,
+    (
+        Field("port", Integer(1024, 65535), "Port of every registry host.", 5000),
+        Field(
+            "names",
+            Items(Text("a DNS name", texts.dns_name)),
+            "DNS names of the registry besides its hosts' addresses; images may be called by them.",
+            [],
+            ["registry.example.org"],
+        ),
+        Field("username", _NAME, "The one user; the password is slipway_secret_registry_password.", "slipway"),
+    ),
+)
+_ADDRESS_POOL = Table(
+    model.AddressPool,
+    (
+        Field("base", _CIDR, "A network that leads nowhere else.", required=True, attribute="networks"),
+        Field("size", Integer(8, 29), "Prefix length of each bridge's part of it.", 24),
+    ),
+)
+_DOCKER = Table(
+    model.Docker,
+    (
+        Field(
+            "packages",
+            Items(_NAME),
+            "OS packages to install; empty: Docker is there already. Not set: those of the distribution.",
+            None,
+            ["docker.io"],
+        ),
+        Field("data_root", _PATH, "Where images, containers and volumes lie.", "/var/lib/docker"),
+        Field("log_max_size_mib", Integer(1, 10240, "MiB"), "Size at which a container's log is rotated.", 50),
+        Field("log_max_files", Integer(1, 1000), "Files a container's log has at most.", 5),
+        Field("live_restore", Flag(), "Whether containers go on running while the engine is down.", True),
+        Field(
+            "registry_mirrors", Items(_URL), "Addresses to ask before Docker Hub.", [], ["https://mirror.example.org"]
+        ),
+        Field(
+            "address_pools",
+            Items(_ADDRESS_POOL),
+            "Networks out of which Docker's bridges get theirs; refused where they overlap the cluster's or a host's.",
+            [{"base": "172.17.0.0/16", "size": 24}],
+        ),
+        Field(
+            "settings",
+            Verbatim("further keys of daemon.json", docker.RESERVED),
+            "Further keys of daemon.json, verbatim.",
+            {},
+            {"max-concurrent-downloads": 6},
+        ),
+        Field(
+            "users",
+            Items(_NAME),
+            "The members of the group docker, who are as good as root, and no others. Not set: nobody is touched.",
+            None,
+            ["ci"],
+        ),
+        Field("images", Items(_NAME), "Images that must be there.", [], ["docker.io/library/debian:13"]),
+    ),
+)
 _HOST_SETTINGS = Table(
     model.HostSettings,
     (
@@ -365,6 +428,14 @@ _CLUSTER = (
         "Container runtime.",
         {},
         {"registries": [{"host": "docker.io", "mirrors": ["https://mirror.example.org"], "username": "puller"}]},
+    ),
+    Variable(
+        "slipway_registry",
+        Scope.CLUSTER,
+        _REGISTRY_SERVICE,
+        "The registry on hosts of the group slipway_registry.",
+        {},
+        {"names": ["registry.example.org"]},
     ),
     Variable("slipway_apiserver_port", Scope.CLUSTER, Integer(1024, 65535), "Port of every API server.", 6443, 7443),
     Variable(
@@ -485,6 +556,14 @@ _NODE = (
         "slipway_host", Scope.NODE, _HOST_SETTINGS, "What Slipway may touch on the host.", {}, {"manage_kernel": False}
     ),
     Variable(
+        "slipway_docker",
+        Scope.NODE,
+        _DOCKER,
+        "Docker Engine on hosts of the group slipway_docker.",
+        {},
+        {"users": ["ci"], "images": ["docker.io/library/debian:13"]},
+    ),
+    Variable(
         "slipway_node_absent",
         Scope.NODE,
         Flag(),
@@ -535,6 +614,14 @@ _REST = (
         "Passwords of registries with a username in slipway_containerd. Keep it in a vault.",
         {},
         {"docker.io": "from a vault"},
+    ),
+    Variable(
+        "slipway_secret_registry_password",
+        Scope.SECRET,
+        Text("a password of 8 to 72 bytes", texts.bcrypt_password),
+        "Password of the registry's one user, for hosts of the group slipway_registry. Keep it in a vault.",
+        None,
+        "from a vault",
     ),
     Variable(
         "slipway_ignore_preflight",

@@ -164,7 +164,8 @@ def _groups_seen(hosts: t.Mapping[str, HostInput]) -> frozenset[str]:
 def _cluster(members: t.Sequence[_Host], versions: t.Mapping[str, str]) -> ClusterSpec:
     values = members[0].values
     own = {f"slipway_{f.name}": f.name for f in dataclasses.fields(ClusterSpec)}
-    own.update({"slipway_cluster_name": "name", "slipway_secret_registry_passwords": "registry_passwords"})
+    own["slipway_cluster_name"] = "name"
+    own.update({f"slipway_secret_{name}": name for name in ("registry_passwords", "registry_password")})
     fields = {own[name]: value for name, value in values.items() if name in own}
     fields["ignore_preflight"] = frozenset(fields["ignore_preflight"])
     present = [host for host in members if not host.values["slipway_node_absent"]]
@@ -213,6 +214,7 @@ def _node(host: _Host, shape: _Shape) -> NodeSpec:
         kubelet=merged.kubelet,
         runtime_handlers=merged.runtime_handlers,
         host=values["slipway_host"],
+        docker=values["slipway_docker"],
         absent=values["slipway_node_absent"],
         tasks={
             name.removeprefix("slipway_tasks_"): values[name] for name in VARIABLES if name.startswith("slipway_tasks_")

@@ -15,6 +15,8 @@ from .texts import Endpoint, IPAddress, IPNetwork, Taint
 CONTROL_PLANE = "control_plane"
 WORKER = "worker"
 ETCD = "etcd"
+REGISTRY = "registry"
+DOCKER = "docker"
 PHASES = ("host", "control_plane", "node", "addons")
 
 type Args = t.Mapping[str, tuple[str, ...]]
@@ -164,6 +166,39 @@ class Containerd:
 
 
 @dataclasses.dataclass(frozen=True)
+class RegistryService:
+    """The registry on hosts of its group. The password is ``ClusterSpec.registry_password``."""
+
+    port: int
+    names: tuple[str, ...]
+    username: str
+
+
+@dataclasses.dataclass(frozen=True)
+class AddressPool:
+    """Networks of Docker's bridges: parts of that prefix length out of each network."""
+
+    networks: tuple[IPNetwork, ...]
+    size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Docker:
+    """Docker Engine on one host; fields are as the module slipway.cluster.docker has them."""
+
+    packages: tuple[str, ...] | None
+    data_root: str
+    log_max_size_mib: int
+    log_max_files: int
+    live_restore: bool
+    registry_mirrors: tuple[str, ...]
+    address_pools: tuple[AddressPool, ...]
+    settings: t.Mapping[str, t.Any]
+    users: tuple[str, ...] | None
+    images: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class HostSettings:
     """What the host role may touch on a host."""
 
@@ -220,6 +255,7 @@ class NodeSpec:
     kubelet: t.Mapping[str, t.Any]
     runtime_handlers: t.Mapping[str, t.Mapping[str, t.Any]]
     host: HostSettings
+    docker: Docker
     absent: bool
     tasks: t.Mapping[str, tuple[str, ...]]
     settings: tuple[Setting, ...]
@@ -245,6 +281,16 @@ class NodeSpec:
         return ETCD in self.roles
 
     @property
+    def registry(self) -> bool:
+        """Whether it runs a registry."""
+        return REGISTRY in self.roles
+
+    @property
+    def in_cluster(self) -> bool:
+        """Whether it is a host of the cluster: one that is only for Docker stands beside it."""
+        return bool(self.roles - {DOCKER})
+
+    @property
     def is_node(self) -> bool:
         """Whether it runs a kubelet."""
         return self.control_plane or self.worker
@@ -267,6 +313,7 @@ class ClusterSpec:
     pod_security: PodSecurity
     certificates: Certificates
     containerd: Containerd
+    registry: RegistryService
     apiserver_port: int
     apiserver_args: Args
     controller_manager_args: Args
@@ -290,6 +337,7 @@ class ClusterSpec:
     explain: str | None
     kubeconfig_output: str | None
     registry_passwords: t.Mapping[str, str] = dataclasses.field(repr=False)
+    registry_password: str | None = dataclasses.field(repr=False)
     nodes: t.Mapping[str, NodeSpec]
     settings: tuple[Setting, ...]
     warnings: tuple[Problem, ...]
@@ -297,7 +345,12 @@ class ClusterSpec:
     @property
     def present(self) -> tuple[NodeSpec, ...]:
         """The hosts that are to be in the cluster, by name: the order in the inventory means nothing."""
-        return tuple(self.nodes[name] for name in sorted(self.nodes) if not self.nodes[name].absent)
+        return tuple(node for _name, node in sorted(self.nodes.items()) if node.in_cluster and not node.absent)
+
+    @property
+    def registries(self) -> tuple[NodeSpec, ...]:
+        """The registry hosts."""
+        return tuple(node for node in self.present if node.registry)
 
     @property
     def control_plane(self) -> tuple[NodeSpec, ...]:
@@ -330,6 +383,7 @@ class ClusterSpec:
 _NO_DATA = frozenset(
     {
         "registry_passwords",
+        "registry_password",
         "settings",
         "warnings",
         "nodes",

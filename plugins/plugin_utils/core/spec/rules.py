@@ -11,7 +11,7 @@ import typing as t
 
 from ..findings import Finding, names
 from .kinds import nearest, shown
-from .model import WORKER, ClusterSpec, NodeProfile
+from .model import DOCKER, WORKER, ClusterSpec, NodeProfile
 
 _SERVICE_PREFIXES = range(12, 29)
 _FIXED_PORTS = {2379: "etcd", 2380: "etcd", 10249: "kube-proxy", 10250: "kubelet", 10256: "kube-proxy"} | {
@@ -276,6 +276,54 @@ def _registry_passwords(draft: Draft) -> t.Iterator[Finding]:
         )
 
 
+def _registry_password(draft: Draft) -> t.Iterator[Finding]:
+    if draft.spec.registries and draft.spec.registry_password is None:
+        yield Finding(
+            f"there is none, and the registry on {names(node.name for node in draft.spec.registries)} has a user",
+            "a password",
+            "set it, in a vault",
+            subject="slipway_secret_registry_password",
+        )
+
+
+def _registry_port(draft: Draft) -> t.Iterator[Finding]:
+    spec = draft.spec
+    taken = {**_FIXED_PORTS, spec.apiserver_port: "kube-apiserver", spec.proxy.port: "the API proxy"}
+    if spec.registries and spec.registry.port in taken:
+        yield _port("slipway_registry.port", spec.registry.port, taken[spec.registry.port])
+
+
+def _docker_hosts(draft: Draft) -> t.Iterator[Finding]:
+    """A kubelet's containerd and the one that Docker's packages bring do not go together."""
+    for node in draft.spec.nodes.values():
+        if DOCKER in node.roles and node.is_node and not node.absent:
+            yield Finding(
+                f"is a node of the cluster, whose containerd would get in the way of Docker's "
+                f"(group {draft.spec.groups.docker})",
+                "a host without a kubelet for Docker",
+                f"take it out of {draft.spec.groups.docker}; images are built elsewhere and pulled from a registry",
+                host=node.name,
+            )
+
+
+def _docker_pools(draft: Draft) -> t.Iterator[Finding]:
+    network = draft.spec.network
+    ours = [("pod_cidr", each) for each in network.pod_cidrs] + [
+        ("service_cidr", each) for each in network.service_cidrs
+    ]
+    for node in draft.spec.nodes.values():
+        pools = [each for pool in node.docker.address_pools for each in pool.networks] if DOCKER in node.roles else []
+        for pool, (key, cidr) in itertools.product(pools, ours):
+            if pool.overlaps(cidr):
+                yield Finding(
+                    f"the address pool {pool} overlaps slipway_network.{key} {cidr}",
+                    "networks that lead nowhere else",
+                    "choose another base",
+                    node.name,
+                    "slipway_docker.address_pools",
+                )
+
+
 def _kube_proxy_mode(draft: Draft) -> t.Iterator[Finding]:
     mode = draft.spec.kube_proxy.get("mode", "nftables")
     if mode not in {"nftables", "iptables"}:
@@ -335,6 +383,10 @@ RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
     (_lifetimes, frozenset({"slipway_certificates"})),
     (_registries, frozenset({"slipway_containerd"})),
     (_registry_passwords, frozenset({"slipway_containerd", "slipway_secret_registry_passwords"})),
+    (_registry_password, frozenset({"slipway_groups", "slipway_node_absent", "slipway_secret_registry_password"})),
+    (_registry_port, frozenset({"slipway_registry", "slipway_apiserver_port", "slipway_proxy", "slipway_groups"})),
+    (_docker_hosts, frozenset({"slipway_groups", "slipway_node_absent"})),
+    (_docker_pools, frozenset({"slipway_docker", "slipway_network", "slipway_groups"})),
     (_kube_proxy_mode, frozenset({"slipway_kube_proxy"})),
     (_profile_groups, frozenset({"slipway_node_profiles"})),
     (_node_networks, frozenset({"slipway_groups"})),

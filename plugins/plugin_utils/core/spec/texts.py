@@ -92,6 +92,13 @@ def networks(text: str) -> tuple[IPNetwork, ...]:
     return (found,)
 
 
+def bcrypt_password(text: str) -> str:
+    """A password that bcrypt takes as a whole: it stops at 72 bytes and at a null byte."""
+    if not 8 <= len(text.encode()) <= 72 or "\0" in text:
+        raise ValueError("not 8 to 72 bytes")
+    return text
+
+
 def version(text: str) -> str:
     """A Kubernetes minor (1.37) or patch (1.37.2) version; a leading v is dropped."""
     if not full(r"v?1\.(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))?", text):

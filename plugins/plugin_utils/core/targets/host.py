@@ -11,7 +11,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.preparation i
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import Directory, File, HostState, User
 
 from ..layout import Layout, Node
-from . import paths
+from . import paths, registry
 from .network import cni_target
 from .text import NOTICE
 
@@ -61,6 +61,8 @@ def host_target(layout: Layout, node: Node) -> HostState:
         state += _owned("kube-controller-manager", paths.CONTROLLER_MANAGER)
         state += _owned("kube-scheduler", paths.SCHEDULER)
         state += HostState(directories=(Directory(paths.ADMIN, "0700"),))
+    if node.registry:
+        state += _owned(registry.USER, registry.ETC)
     if node.control_plane or node.etcd:
         state += HostState(directories=(Directory(f"{paths.PKI}/etcd"),))
     return state

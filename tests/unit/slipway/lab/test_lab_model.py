@@ -26,11 +26,20 @@ def test_hosts_have_names_groups_addresses_and_systems() -> None:
     ]
 
 
+def test_docker_and_registry_hosts_come_with_their_groups() -> None:
+    hosts = Lab(LabSpec(control_plane=0, workers=0, docker=2, registry=1), LAB.directory, LAB.subnet, {}).hosts
+    assert [(host.name, host.group, host.address) for host in hosts] == [
+        ("docker1", "slipway_docker", "172.28.7.2"),
+        ("docker2", "slipway_docker", "172.28.7.3"),
+        ("registry1", "slipway_registry", "172.28.7.7"),
+    ]
+
+
 def test_the_largest_lab_has_addresses_of_its_own_inside_the_subnet() -> None:
-    spec = LabSpec(control_plane=20, etcd=20, workers=200)
+    spec = LabSpec(control_plane=20, etcd=20, workers=200, docker=5, registry=4)
     assert spec_problems(spec) == []
     addresses = [host.address for host in dataclasses.replace(LAB, spec=spec).hosts]
-    assert len(set(addresses)) == 240
+    assert len(set(addresses)) == 249
     assert max(int(address.rsplit(".", 1)[1]) for address in addresses) == 250
 
 
@@ -53,6 +62,8 @@ def test_an_unknown_host_is_named_with_those_there_are() -> None:
         ({"name": "a" * 33}, "--name"),
         ({"control_plane": 21}, "--control-plane"),
         ({"workers": -1}, "--workers"),
+        ({"docker": 6}, "--docker"),
+        ({"registry": 5}, "--registry"),
         ({"control_plane": 0, "workers": 0}, "--control-plane, --etcd, --workers"),
         ({"os": "debian-11"}, "--os"),
         ({"host_os": (("w1", "fedora"),)}, "--host-os w1"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slipway.lab import image
-from slipway.lab.model import Lab, LabSpec
+from slipway.lab.model import SYSTEMS, Lab, LabSpec
 from slipway.lab.podman import Container, containers_from, create_arguments, mac_address
 
 LAB = Lab(LabSpec(name="a"), Path("/p/.lab/a"), "172.28.7.0/24", {})
@@ -90,3 +90,15 @@ def test_an_image_s_tag_changes_with_any_part_of_its_recipe() -> None:
 def test_bare_hosts_lack_exactly_what_a_cluster_needs() -> None:
     assert not set(image.BARE_PACKAGES) & {"openssl", "haproxy", "nftables", "ca-certificates"}
     assert {"openssl", "haproxy", "nftables"} <= set(image.CLUSTER_PACKAGES)
+
+
+def test_docker_hosts_have_docker_unless_they_are_bare() -> None:
+    plain = image.packages_for("debian-13", bare=False, docker=False)
+    assert set(image.packages_for("debian-13", bare=False, docker=True)) - set(plain) == {
+        "docker.io",
+        "docker-cli",
+        "docker-buildx",
+        "docker-compose",
+    }
+    assert "docker.io" not in image.packages_for("debian-13", bare=True, docker=True)
+    assert set(image.DOCKER_PACKAGES) == set(SYSTEMS)
