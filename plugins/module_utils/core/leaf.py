@@ -41,7 +41,7 @@ class LeafWant:
 
 @dataclasses.dataclass(frozen=True)
 class LeafSeen:
-    """The files of key and certificate, the host's clock (``moment``, seconds since the epoch), the unit, and what it has read."""
+    """The files of key and certificate, the host's clock (seconds since the epoch), the unit, and what it has read."""
 
     files: PkiSeen
     moment: int

@@ -76,8 +76,8 @@ from .targets.node import taint
 CONTROL_PLANE_COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 NODE_COMPONENTS = ("kubelet", "kube-proxy", "containerd", "runc", "cni-plugins", "crictl")
 SEED_PORT = 6445
-GENTLE_UNITS = frozenset({node.PROXY_UNIT, keeper.TIMER_UNIT, keeper.SERVICE_UNIT})
-"""Units that are restarted without a gate: whoever talks through the proxy connects again at once."""
+GENTLE_UNITS = frozenset({node.PROXY_UNIT, keeper.TIMER_UNIT, keeper.SERVICE_UNIT, registry.UNIT})
+"""Units that are restarted without a gate: whoever talks through the proxy, or pulls an image, tries again."""
 
 
 @dataclasses.dataclass(frozen=True)

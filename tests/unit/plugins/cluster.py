@@ -20,7 +20,8 @@ from ansible_collections.slipway.cluster.plugins.plugin_utils.core.layout import
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.lock import Artifact, Lock
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.probe import Probe
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.spec import ClusterSpec, HostInput, load, with_probes
-from ansible_collections.slipway.cluster.plugins.plugin_utils.core.targets import paths
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.targets import paths, registry
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.targets import pki as targets_pki
 from tests.unit.plugins.simulate import carry_out, sha256
 
 NOW = 1_790_000_000
@@ -34,6 +35,7 @@ VERSIONS = {
     "runc": "1.4.3",
     "cni-plugins": "1.9.1",
     "crictl": "1.36.0",
+    "registry": "3.1.2",
     "flannel": "0.28.10",
     "coredns": "1.14.6",
     "pause": "3.10.2",
@@ -45,10 +47,12 @@ PROGRAMS = {
     "runc": ("runc",),
     "cni-plugins": ("bridge", "portmap"),
     "crictl": ("crictl",),
+    "registry": ("registry",),
     "flannel": ("flanneld",),
     **{name: (name,) for name in ("kubectl", "kubelet", "kube-proxy")},
     **{name: (name,) for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")},
 }
+SECRETS = {registry.PASSWORD_FILE: "slipway:$2b$10$a-hash"}
 SETTINGS = {**places.NETWORK_SYSCTLS, **places.KERNEL_SYSCTLS}
 
 
@@ -77,8 +81,8 @@ def _entry(name: str, kind: str, version: str, architecture: str, **fields: t.An
 
 
 def address_of(name: str) -> str:
-    """cp1 → 10.0.0.11, e2 → 10.0.0.32, w3 → 10.0.0.53."""
-    return f"10.0.0.{ {'cp': 10, 'e': 30, 'w': 50}[name.rstrip('0123456789')] + int(name[-1]) }"
+    """cp1 → 10.0.0.11, e2 → 10.0.0.32, w3 → 10.0.0.53, r1 → 10.0.0.71."""
+    return f"10.0.0.{ {'cp': 10, 'e': 30, 'w': 50, 'r': 70, 'd': 80}[name.rstrip('0123456789')] + int(name[-1]) }"
 
 
 def bare(name: str, **changes: t.Any) -> dict[str, t.Any]:
@@ -168,7 +172,7 @@ class Cluster:
         verdict = evidence.judge(spec, probes, marks, outside)
         assert verdict.problems == ()
         others = {name: seen.pop(name) for name in outside}
-        context = planner.Context(spec, layout, all_nodes, seen, self.lock, verdict, "a2VlcGVy", others)
+        context = planner.Context(spec, layout, all_nodes, seen, self.lock, verdict, "a2VlcGVy", others, SECRETS)
         blueprint = planner.build(context)
         return Made(spec, layout, all_nodes, verdict, blueprint)
 
@@ -214,13 +218,13 @@ class Host:
     def __init__(self, data: dict[str, t.Any], layout: Layout) -> None:
         self.data = data
         self.layout = layout
-        self.values = {"bootstrap-token": "a secret of this run"}
+        self.values = {"bootstrap-token": "a secret of this run", **SECRETS}
 
     def carry_out(self, step: planner.Step, layout: Layout) -> None:
         """One step of one of the modules."""
         item = step.change.data
         verb = item[0] if isinstance(item, tuple) else ""
-        if step.module == "pki":
+        if step.module == "pki" or isinstance(item, pki.Step):
             self._keys(item)
         elif step.module == "artifacts":
             self._artifacts(item)
@@ -249,6 +253,9 @@ class Host:
             found[paths.KUBELET_CERTIFICATE] = SeenPath("link", target="x.pem")
         self.data["state"] = SeenState(state.users, found, state.units).to_data()
         keys = PkiSeen.from_data(self.data["pki"])
+        if registry.UNIT in state.units and registry.CERTIFICATE in keys.files:
+            found[registry.SERVING] = SeenPath("file", sha256=keys.files[registry.CERTIFICATE].digest)
+            self.data["state"] = SeenState(state.users, found, state.units).to_data()
         for name, path in places.AUTHORITIES.items():
             file = keys.files.get(path)
             self.data["authorities"][name] = file.certificate.fingerprint if file and file.certificate else None
@@ -300,12 +307,16 @@ class Host:
             files[item.path] = dataclasses.replace(
                 files[item.source], owner=item.owner, group=item.group, mode=item.mode
             )
+        elif step.verb == "request":
+            return
         elif step.verb == "issue":
-            issuer = next(
+            issuers = [
                 file.certificate
                 for file in files.values()
                 if file.certificate and file.certificate.subject_id == item.authority
-            )
+            ]
+            # On a host without an authority, another host signs.
+            issuer = issuers[0] if issuers else _authority(targets_pki.AUTHORITIES[item.authority])
             files |= _pair(item.key, item.certificate, _leaf(item, issuer), item.owner)
         elif step.verb == "receiver":
             files |= _pair(item.key, item.certificate, _authority(pki.Authority("receiver", "", "")), "root")

@@ -70,7 +70,9 @@ def _unit_after(verb: str, unit: Unit, before: SeenUnit) -> SeenUnit:
     if verb in ("enable", "disable"):
         return dataclasses.replace(now, enabled=verb == "enable")
     up = verb in ("start", "restart")
-    return dataclasses.replace(now, active="active" if up else "inactive", digest=unit.digest if up else "")
+    return dataclasses.replace(
+        now, active="active" if up else "inactive", digest=(unit.digest or before.digest) if up else ""
+    )
 
 
 def names(changes: t.Iterable[Change]) -> list[str]:

@@ -28,6 +28,7 @@ from ansible_collections.slipway.cluster.plugins.plugin_utils.core.targets impor
     network,
     node,
     pki,
+    registry,
     text,
 )
 from tests.unit.plugins.cluster import Cluster, bare, lock
@@ -216,7 +217,8 @@ def _own(found: Cluster, name: str) -> tuple[Layout, Node]:
 
 
 def test_every_service_shows_the_digest_it_was_started_with() -> None:
-    state = all_of(*_own(cluster(), "cp1"))
+    layout, node = _own(cluster(), "cp1")
+    state = all_of(layout, node) + registry.registry_target(layout)
     units = {unit.name: unit for unit in state.units}
     assert set(units) == set(places.UNITS) - {"slipway-keeper.service"}
     for name, unit in units.items():
