@@ -67,6 +67,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Server]:
     made.files[f"{GITHUB}/etcd-io/etcd/releases/download/v3.7.0/SHA256SUMS"] = (
         f"{'f' * 64}  etcd-v3.7.0-linux-arm64.tar.gz\n{SHA}  {etcd}\n".encode()
     )
+    registry = "registry_3.1.2_linux_amd64.tar.gz"
+    made.files[f"{GITHUB}/distribution/distribution/releases/download/v3.1.2/{registry}.sha256"] = (
+        f"{SHA}  {registry}\n".encode()
+    )
     flannel = f"{GITHUB}/flannel-io/flannel/releases/download/v0.28.10/flannel-v0.28.10-linux-amd64.tar.gz"
     made.files[flannel] = b"flannel" * 500_000
     thread = threading.Thread(target=made.http.serve_forever, daemon=True)
@@ -147,7 +151,7 @@ def test_a_server_that_is_not_there_is_said_once_for_each_file(server: Server) -
     where = Where(mirror="http://127.0.0.1:9")
     with pytest.raises(SlipwayError, match="Connection refused") as caught:
         lock_upstream(load_set("1.37"), ["amd64"], where)
-    assert len(caught.value.problems) == 9
+    assert len(caught.value.problems) == 10
 
 
 def test_an_unknown_component_is_refused(server: Server) -> None:
