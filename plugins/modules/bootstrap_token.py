@@ -24,6 +24,12 @@ options:
     type: list
     elements: str
     required: true
+  nodes:
+    description:
+      - Node name to the names and addresses its serving certificate may have, of nodes that are to join. They are added
+        to the keeper's list on this host, for a control-plane host on which nothing else is changed.
+    type: dict
+    default: {}
   minutes:
     description: How long the token is valid.
     type: int
@@ -72,10 +78,12 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.problems impo
 from ansible_collections.slipway.cluster.plugins.module_utils.host.engine import run_module
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine
 
+NODES = "/etc/slipway/nodes.json"
 GROUP = "system:bootstrappers:slipway"
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "token": {"type": "str", "required": True, "no_log": True},
     "joining": {"type": "list", "elements": "str", "required": True},
+    "nodes": {"type": "dict", "default": {}},
     "minutes": {"type": "int", "default": 15},
     "kubectl": {"type": "path", "default": "/opt/slipway/kubectl/current/kubectl"},
     "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
@@ -88,6 +96,7 @@ class Token:
 
     token: str
     joining: tuple[str, ...]
+    nodes: t.Mapping[str, t.Sequence[str]]
     minutes: int
     kubectl: str
     kubeconfig: str
@@ -101,20 +110,29 @@ def parse(params: dict[str, t.Any]) -> Token:
     return Token(**{**params, "joining": tuple(params["joining"])})
 
 
-def observe(machine: Machine, want: Token) -> None:
-    """Nothing: a token of this run is never there yet."""
-    del machine, want
+def observe(machine: Machine, want: Token) -> dict[str, list[str]]:
+    """The keeper's list; a token of this run is never there yet."""
+    del want
+    return t.cast("dict[str, list[str]]", json.loads(machine.read_text(NODES) or "{}"))
 
 
-def plan(want: Token, seen: None) -> list[Change]:
-    """One step if anybody is to join."""
-    del seen
-    return [Change("create bootstrap token", secret=True)] if want.joining else []
+def plan(want: Token, seen: dict[str, list[str]]) -> list[Change]:
+    """The token if anybody is to join, and who is not on the list."""
+    changes = [Change("create bootstrap token", secret=True)] if want.joining else []
+    changes += [
+        Change(f"allow a serving certificate for {name}", data={name: list(names)})
+        for name, names in sorted(want.nodes.items())
+        if seen.get(name) != list(names)
+    ]
+    return changes
 
 
 def apply(machine: Machine, want: Token, change: Change) -> None:
-    """Create the Secret; its content goes through a pipe."""
-    del change
+    """Add to the list, or create the Secret; its content goes through a pipe."""
+    if change.data:
+        allowed = {**observe(machine, want), **change.data}
+        machine.write(NODES, (json.dumps(allowed, indent=2, sort_keys=True) + "\n").encode(), mode=0o644)
+        return
     name, _unused, secret = want.token.partition(".")
     end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60 * want.minutes))
     document = {

@@ -132,6 +132,7 @@ def make(inputs: Inputs) -> dict[str, t.Any]:
     data["seed_params"]["held"] = sorted(seen[plan.seed].artifacts.blobs) if plan.seed else []
     data["sealing"] = _sealing(context, plan)
     data["gate"] = _gate(context)
+    data["allowed"] = planner.allowed_nodes(context, plan.joining)
     return data | {
         "manifests": _manifests(spec, layout, lock, resolvers=any(probe.resolvers for probe in probes.values())),
         "warnings": [problem.as_dict() for problem in (*spec.warnings, *warnings)],
@@ -177,7 +178,10 @@ def _preflight(
     """What stands in the way goes to ``problems``; returned is what does not."""
     clocks = {name: preflight.Clock(clock["before"], clock["after"]) for name, clock in inputs.clocks.items()}
     architectures = {artifact.architecture for artifact in lock.artifacts} if lock else preflight.ARCHITECTURES
-    found = preflight.check(spec, probes, silent=inputs.silent, clocks=clocks, architectures=architectures)
+    outside = set(spec.nodes) - inputs.asked if inputs.asked else set()
+    found = preflight.check(
+        spec, probes, silent=inputs.silent, clocks=clocks, architectures=architectures, outside=outside
+    )
     silent = {node.name for node in spec.present if node.name not in probes}
     # A host that is down does not stop the others; whether they can go on without it is the evidence's question.
     errors = [problem for problem in found if not problem.warning and not _only_silent(problem, silent)]

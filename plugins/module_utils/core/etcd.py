@@ -93,6 +93,7 @@ def plan_etcd(want: EtcdWant, seen: EtcdSeen) -> list[Change]:
     if seen.formed and seen.data and (own or not members):
         # A run was killed between the mark and the removal of the intent.
         cut = [Change(f"remove {INITIAL}", data=Absent(INITIAL))] if seen.initial else []
+        _refuse_restart(own, members, steps)
         return [*cut, *steps, *_promotion(own)]
     if seen.formed and seen.data:
         return _join(want, dataclasses.replace(seen, data=False), steps, members, [_WIPE])
@@ -164,6 +165,25 @@ def _join(
     learner = own is None or lost or own.learner
     promotion = [Change(PROMOTE, data=("promote",))] if learner else []
     return [*first, *files, *changes, *unit, *promotion, Change("record that etcd has formed", data=("formed",))]
+
+
+def _refuse_restart(own: t.Optional[Member], members: t.Sequence[Member], steps: t.Iterable[Change]) -> None:
+    """While another member is down, restarting this one may cost the cluster its quorum for that time."""
+    restarts = any(isinstance(change.data, tuple) and change.data[0] == "restart" for change in steps)
+    now = quorum_of(members)
+    if not (restarts and own and own.healthy and not own.learner) or now.healthy == now.voters:
+        return
+    then = Quorum(now.voters, now.healthy - 1)
+    if now.holds and not then.holds:
+        down = ", ".join(each.text() for each in members if not (each.learner or each.healthy))
+        raise SlipwayError(
+            Problem(
+                f"etcd member {own.text()}",
+                f"a restart would lose quorum while {down} is down: now {now.text()}; meanwhile {then.text()}",
+                f"{then.needed} other healthy members",
+                f"bring back {down}, or take it out: slipway remove HOST",
+            )
+        )
 
 
 def _units(want: EtcdWant) -> list[Unit]:

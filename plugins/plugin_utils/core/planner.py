@@ -520,6 +520,13 @@ def _node_params(context: Context) -> tuple[dict[str, t.Any], ...]:
     )
 
 
+def allowed_nodes(context: Context, joining: t.Iterable[str]) -> dict[str, list[str]]:
+    """Whom a leader outside the limit has to be told of; a leader in the plan has them all in its own list."""
+    if context.verdict.leader not in context.others:
+        return {}
+    return {own.node_name: keeper.names_of(own) for own in (context.nodes[name] for name in joining)}
+
+
 def _add_once(
     context: Context,
     steps: dict[str, tuple[Step, ...]],
@@ -540,6 +547,8 @@ def _add_once(
     once: list[Step] = []
     if joining:
         once.append(Step("node", "bootstrap_token", Change("create bootstrap token")))
+        allowed = [f"allow a serving certificate for {name}" for name in sorted(allowed_nodes(context, joining))]
+        once += [Step("node", "bootstrap_token", Change(name)) for name in allowed]
     wants: tuple[NodeWant, ...] = parse_nodes(node_params)
     seen = context.known[leader].nodes or NodesSeen()
     once += [Step("addons", "node", change) for change in plan_nodes(wants, seen)]

@@ -110,18 +110,20 @@ def check(
     silent: t.Mapping[str, str] | None = None,
     clocks: t.Mapping[str, Clock] | None = None,
     architectures: t.AbstractSet[str] = ARCHITECTURES,
+    outside: t.AbstractSet[str] = frozenset(),
 ) -> list[Problem]:
     """Every problem of every host, errors first; the same problem of several hosts is said once.
 
     ``silent`` are hosts that could not be probed and why (in words); a host of the spec that is in neither is silent
-    too. The problems of silent hosts come first and name them all in ``where``, separated by commas. ``clocks`` are the
-    controller's times around each probe; ``architectures`` those there are artefacts for. Errors of the checks
-    named in the spec's ``ignore_preflight`` come back as warnings.
+    too, unless it is ``outside`` the limit. The problems of silent hosts come first and name them all in ``where``,
+    separated by commas. ``clocks`` are the controller's times around each probe; ``architectures`` those there are
+    artefacts for. Errors of the checks named in the spec's ``ignore_preflight`` come back as warnings.
     """
     wanted = {node.name: probes[node.name] for node in spec.present if node.name in probes}
     seen = Seen(spec, wanted, clocks or {}, frozenset(architectures))
     reasons = silent or {}
-    missing = {node.name: reasons.get(node.name, "no answer") for node in spec.present if node.name not in wanted}
+    unheard = [node.name for node in spec.present if node.name not in wanted and node.name not in outside]
+    missing = {name: reasons.get(name, "no answer") for name in unheard}
     problems = grouped((silence(host, reason) for host, reason in missing.items()), most=len(missing))
     found = (_named(name, finding, spec.ignore_preflight) for name in CHECKS for finding in CHECKS[name](seen))
     return problems + grouped(found)

@@ -8,7 +8,7 @@ outside this package knows that the hosts are containers: what leaves it is an i
 
 from __future__ import annotations
 
-from slipway.lab.control import SshResult, down, labs, load, power, ssh, status, up
+from slipway.lab.control import SshResult, down, labs, load, power, renew, ssh, status, up
 from slipway.lab.model import Lab, LabHost, LabSpec
 
-__all__ = ["Lab", "LabHost", "LabSpec", "SshResult", "down", "labs", "load", "power", "ssh", "status", "up"]
+__all__ = ["Lab", "LabHost", "LabSpec", "SshResult", "down", "labs", "load", "power", "renew", "ssh", "status", "up"]

@@ -30,6 +30,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_status(verbs)
     _add_ssh(verbs)
     _add_power(verbs)
+    _add_renew(verbs)
     listing = verbs.add_parser("list", help="all labs on this machine")
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(run=_run_list)
@@ -87,6 +88,13 @@ def _add_power(verbs: _Verbs[argparse.ArgumentParser]) -> None:
     parser.add_argument("action", choices=["off", "on", "cycle"])
     parser.add_argument("--cut", action="store_true", help="cut the power instead of shutting down")
     parser.set_defaults(run=_run_power)
+
+
+def _add_renew(verbs: _Verbs[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser("renew", help="a new machine in the place of a host: same name and address, empty disks")
+    parser.add_argument("--name", default=_DEFAULT, help="name of the lab (default: %(default)s)")
+    parser.add_argument("host", metavar="HOST", help="host names with commas between")
+    parser.set_defaults(run=_run_renew)
 
 
 def _say(text: str) -> None:
@@ -157,6 +165,11 @@ def _run_power(args: argparse.Namespace) -> int:
     lab = control.load(args.name)
     names = [host.name for host in lab.hosts] if args.host == "all" else args.host.split(",")
     control.power(lab, names, args.action, cut=args.cut, say=_say)
+    return 0
+
+
+def _run_renew(args: argparse.Namespace) -> int:
+    control.renew(control.load(args.name), args.host.split(","), say=_say)
     return 0
 
 

@@ -22,7 +22,7 @@ CERTIFICATES = f"{paths.SLIPWAY_ETC}/certificates.json"
 
 def keeper_target(*, zipapp: str, nodes: t.Sequence[Node], certificates: t.Mapping[str, t.Any]) -> HostState:
     """Program (``zipapp``, base64), what it may approve and renew, and the timer; on control-plane hosts."""
-    names = {node.node_name: sorted({node.address, node.node_name}) for node in nodes}
+    names = {node.node_name: names_of(node) for node in nodes}
     service = f"""{NOTICE}[Unit]
 Description=Slipway keeps this control-plane host's certificates in order
 After=network-online.target kube-apiserver.service
@@ -55,3 +55,8 @@ WantedBy=timers.target
         ),
         units=(Unit(TIMER_UNIT),),
     )
+
+
+def names_of(node: Node) -> list[str]:
+    """The names and addresses that a node's serving certificate may have."""
+    return sorted({node.address, node.node_name})

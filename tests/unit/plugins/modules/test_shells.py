@@ -140,6 +140,20 @@ def test_etcd_member_takes_its_parameters() -> None:
 TOKEN = "abcdef.0123456789abcdef"
 
 
+class Listing(Machine):
+    """A host with the keeper's list."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def read_text(self, path: str) -> str | None:
+        return self.text if path == bootstrap_token.NODES else None
+
+    def write(self, path: str, content: bytes, *, mode: int, owner: str = "root", group: str = "root") -> None:
+        assert (path, mode, owner, group) == (bootstrap_token.NODES, 0o644, "root", "root")
+        self.text = content.decode()
+
+
 class Kubectl(Machine):
     def __init__(self) -> None:
         self.calls: list[tuple[list[str], str]] = []
@@ -150,15 +164,25 @@ class Kubectl(Machine):
 
 
 def params(**changed: t.Any) -> dict[str, t.Any]:
-    defaults = {"token": TOKEN, "joining": ["w1"], "minutes": 15, "kubectl": "/k", "kubeconfig": "/c"}
+    defaults = {"token": TOKEN, "joining": ["w1"], "nodes": {}, "minutes": 15, "kubectl": "/k", "kubeconfig": "/c"}
     return {**defaults, **changed}
 
 
 def test_a_token_is_made_only_for_somebody() -> None:
-    assert [change.name for change in bootstrap_token.plan(bootstrap_token.parse(params()), None)] == [
+    assert [change.name for change in bootstrap_token.plan(bootstrap_token.parse(params()), {})] == [
         "create bootstrap token"
     ]
-    assert bootstrap_token.plan(bootstrap_token.parse(params(joining=[])), None) == []
+    assert bootstrap_token.plan(bootstrap_token.parse(params(joining=[])), {}) == []
+
+
+def test_who_joins_is_added_to_the_keepers_list_once() -> None:
+    machine = Listing('{"w1": ["10.0.0.51", "w1"]}')
+    want = bootstrap_token.parse(params(joining=[], nodes={"w1": ["10.0.0.51", "w1"], "w2": ["10.0.0.52", "w2"]}))
+    (change,) = bootstrap_token.plan(want, bootstrap_token.observe(machine, want))
+    assert change.name == "allow a serving certificate for w2"
+    bootstrap_token.apply(machine, want, change)
+    assert json.loads(machine.text) == {"w1": ["10.0.0.51", "w1"], "w2": ["10.0.0.52", "w2"]}
+    assert bootstrap_token.plan(want, bootstrap_token.observe(machine, want)) == []
 
 
 @pytest.mark.parametrize("token", ["", "abcdef", "abcdef.0123", "abcdef0123456789abcdef", "a.0123456789abcdef"])
@@ -171,7 +195,7 @@ def test_a_token_goes_through_a_pipe_and_ends_by_itself(monkeypatch: pytest.Monk
     monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
     machine = Kubectl()
     want = bootstrap_token.parse(params())
-    bootstrap_token.apply(machine, want, bootstrap_token.plan(want, None)[0])
+    bootstrap_token.apply(machine, want, bootstrap_token.plan(want, {})[0])
     ((argv, text),) = machine.calls
     assert argv == ["/k", "--kubeconfig=/c", "apply", "--server-side", "-f", "-"]
     secret = json.loads(text)

@@ -261,3 +261,23 @@ def test_a_join_that_would_risk_the_quorum_is_refused_with_the_numbers(members: 
     with pytest.raises(SlipwayError) as caught:
         plan_etcd(JOIN, EtcdSeen(members=members))
     assert any(found in problem.found for problem in caught.value.problems)
+
+
+def restarted(members: tuple[Member, ...]) -> list[str]:
+    """What is planned when the settings of cp3 have changed."""
+    state = HostState(units=(Unit("etcd.service", "other"),))
+    return names(plan_etcd(dataclasses.replace(JOIN, state=state), dataclasses.replace(DONE, members=members)))
+
+
+def test_a_member_is_restarted_only_if_quorum_stays() -> None:
+    down = dataclasses.replace(CP2, healthy=False)
+    assert restarted((CP1, CP2, CP3)) == restarted((CP3,)) == ["restart etcd.service"]
+    assert restarted((CP1, CP2, DEAD)) == ["restart etcd.service"], "the one that is down is the one that is mended"
+    assert restarted((CP3, down)) == ["restart etcd.service"], "there is no quorum to lose"
+    with pytest.raises(SlipwayError) as caught:
+        restarted((CP1, down, CP3))
+    (problem,) = caught.value.problems
+    assert problem.found == (
+        "a restart would lose quorum while cp2 is down: now 3 voting members, 2 healthy, quorum 2; "
+        "meanwhile 3 voting members, 1 healthy, quorum 2"
+    )

@@ -495,5 +495,8 @@ def test_hosts_outside_the_limit_are_looked_at_and_left_alone(three: Cluster) ->
     cluster.probes = {"cp2": cluster.probes["cp2"], "w2": bare("w2")}
     made = cluster.plan(outside={"cp2"})
     assert made.blueprint.joining == ("w2",)
-    assert (made.blueprint.leader, made.names("cp2")) == ("cp2", ["create bootstrap token", "label node w2"])
+    assert (made.blueprint.leader, made.names("cp2")) == (
+        "cp2",
+        ["create bootstrap token", "allow a serving certificate for w2", "label node w2"],
+    )
     assert set(made.blueprint.hosts) == {"w2"}
