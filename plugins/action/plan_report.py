@@ -25,5 +25,9 @@ class ActionModule(ActionBase):
             Answer(str(entry["phase"]), entry["result"].get("actions") or [], entry["result"].get("diff") or [])
             for entry in arguments["answers"]
         ]
-        report = merge(arguments["report"], str(arguments["leader"]), answers)
+        others = {
+            str(host): Answer("docker", said.get("actions") or [], said.get("diff") or [], "docker")
+            for host, said in (arguments.get("others") or {}).items()
+        }
+        report = merge(arguments["report"], str(arguments["leader"]), answers, others)
         return result | {"changed": False, "slipway_report": report, "text": plan_lines(report)}

@@ -37,6 +37,10 @@ options:
         description: The registered result of M(slipway.cluster.manifests) in check mode; a skipped one says nothing.
         type: dict
         required: true
+  others:
+    description: Hosts beside the cluster, each with what M(slipway.cluster.docker) said there in check mode.
+    type: dict
+    default: {}
 attributes:
   action:
     description: Runs on the controller.

@@ -122,7 +122,7 @@ class RunLog:
     def _collect(self, host: str, result: t.Mapping[str, t.Any]) -> None:
         report = result.get("slipway_report")
         if isinstance(report, dict):
-            self.report = report
+            self.report = joined(self.report, report)
         for action in result.get("actions") or ():
             self.actions.setdefault(host, []).append(str(action))
         for entry in result.get("problems") or ():
@@ -144,6 +144,19 @@ class RunLog:
             hosts.append(host)
         line = ": ".join(part for part in (host, _first_line(problem.text())) if part)
         return [f"  {line}"] if not problem.warning else []
+
+
+def joined(before: dict[str, t.Any] | None, now: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The later report; where both have findings (``checks``), one report of all of them, in order."""
+    if not before or "checks" not in before or "checks" not in now:
+        return now
+    return {
+        **before,
+        "ok": bool(before.get("ok")) and bool(now.get("ok")),
+        "checks": [*before["checks"], *now["checks"]],
+        "table": str(before.get("table") or "") + str(now.get("table") or ""),
+        "seconds": round(float(before.get("seconds") or 0) + float(now.get("seconds") or 0), 1),
+    }
 
 
 def _doer(host: str, result: t.Mapping[str, t.Any]) -> str:

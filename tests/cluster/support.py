@@ -65,6 +65,8 @@ def lab_of(
     os_: str = "debian-13",
     host_os: t.Mapping[str, str] | None = None,
     bare_packages: bool = False,
+    docker: int = 0,
+    registry: int = 0,
     extra_vars: t.Mapping[str, t.Any] | None = None,
 ) -> collections.abc.Iterator[Lab]:
     """Bring up a lab and take it down again whatever happens; SLIPWAY_KEEP_LAB=1 keeps it to look at.
@@ -82,6 +84,8 @@ def lab_of(
         os=os_,
         host_os=tuple((host_os or {}).items()),
         bare_packages=bare_packages,
+        docker=docker,
+        registry=registry,
     )
     try:
         yield labs.up(spec, root=ROOT, extra_vars=extra_vars)

@@ -36,22 +36,31 @@ PHASES = (
 
 
 class Answer(t.NamedTuple):
-    """What the manifests module said in check mode: the phase in which apply does it, sentences and differences."""
+    """What a module said in check mode: the phase in which apply does it, sentences and differences."""
 
     phase: str
     actions: t.Sequence[str]
     diff: t.Sequence[t.Mapping[str, t.Any]] = ()
+    module: str = "manifests"
 
 
-def merge(planned: t.Mapping[str, t.Any], leader: str, answers: t.Iterable[Answer]) -> Report:
-    """The planner's report together with what the ``leader`` would do to the cluster's objects."""
+def merge(
+    planned: t.Mapping[str, t.Any],
+    leader: str,
+    answers: t.Iterable[Answer],
+    others: t.Mapping[str, Answer] | None = None,
+) -> Report:
+    """The planner's report together with what the ``leader`` would do to the cluster's objects.
+
+    ``others`` are hosts beside the cluster, which were asked themselves.
+    """
     hosts = {host: list(changes) for host, changes in planned["hosts"].items()}
     diff = {host: list(texts) for host, texts in planned["diff"].items()}
-    for answer in answers:
-        hosts.setdefault(leader, []).extend(
-            {"phase": answer.phase, "module": "manifests", "action": action} for action in answer.actions
+    for host, answer in [*((leader, each) for each in answers), *(others or {}).items()]:
+        hosts.setdefault(host, []).extend(
+            {"phase": answer.phase, "module": answer.module, "action": action} for action in answer.actions
         )
-        diff.setdefault(leader, []).extend(
+        diff.setdefault(host, []).extend(
             {"before": entry["before"], "after": entry["after"], "name": entry["after_header"]} for entry in answer.diff
         )
     ordered = {host: sorted(changes, key=_position) for host, changes in hosts.items()}

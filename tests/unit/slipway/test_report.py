@@ -13,6 +13,7 @@ from slipway.report import (
     RunLog,
     explain_lines,
     failure_text,
+    joined,
     problem_lines,
     summary_lines,
     table,
@@ -153,3 +154,13 @@ def test_explain_lines() -> None:
         "  slipway_x             10  w1",
     ]
     assert explain_lines({}) == []
+
+
+def test_findings_of_several_plays_are_one_report() -> None:
+    first = {"ok": True, "checks": [{"aspect": "a"}], "table": "a\n", "seconds": 1.5}
+    second = {"ok": False, "checks": [{"aspect": "b"}], "table": "b\n", "seconds": 2.0}
+    both = joined(first, second)
+    assert both == {"ok": False, "checks": [{"aspect": "a"}, {"aspect": "b"}], "table": "a\nb\n", "seconds": 3.5}
+    assert joined(None, first) == first
+    assert joined({"pending": True}, first) == first
+    assert joined(first, {"pending": True}) == {"pending": True}

@@ -56,6 +56,16 @@ def test_merge_puts_changes_in_the_order_of_apply() -> None:
     assert report["pending"]
 
 
+def test_hosts_beside_the_cluster_come_with_what_they_were_asked() -> None:
+    diff = [{"before": "", "after": "{}", "after_header": "write daemon.json"}]
+    others = {"d1": Answer("docker", ["write daemon.json"], diff, "docker"), "d2": Answer("docker", [])}
+    report = merge(planned(cp1=[]), "cp1", [], others)
+    assert report["hosts"] == {"cp1": [], "d1": [change("docker", "docker", "write daemon.json")], "d2": []}
+    assert report["diff"]["d1"] == [{"before": "", "after": "{}", "name": "write daemon.json"}]
+    assert report["pending"]
+    assert not merge(planned(cp1=[]), "cp1", [], {"d2": others["d2"]})["pending"]
+
+
 def test_merge_of_nothing_is_nothing_and_changes_no_argument() -> None:
     before = planned(cp1=[], w1=[])
     assert merge(before, "cp1", [Answer("addons", [])]) == before | {"diff": {"cp1": []}}
