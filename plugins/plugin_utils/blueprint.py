@@ -17,6 +17,7 @@ import yaml
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 
 from .core import addons, evidence, planner, preflight
+from .core.foreign import foreign
 from .core.layout import Layout, Node, resolve
 from .core.lock import Lock, minor_of, parse_lock_text, parse_version_set
 from .core.probe import Probe
@@ -127,6 +128,8 @@ def make(inputs: Inputs) -> dict[str, t.Any]:
     secrets = {registry.PASSWORD_FILE: _htpasswd(spec, layout)} if spec.registries else {}
     context = planner.Context(spec, layout, nodes, seen, lock, verdict, zipapp, others, secrets)
     plan = planner.build(context)
+    leader = known.get(verdict.leader)
+    warnings += foreign(layout, nodes, verdict.members, leader.nodes if leader else None)
     data = _data(spec, layout, nodes, plan, lock, bundle)
     data |= {"registry": _registry(layout, context), "docker": _docker(spec)}
     data["seed_params"]["held"] = sorted(seen[plan.seed].artifacts.blobs) if plan.seed else []

@@ -25,9 +25,11 @@ TOKEN_PLACEHOLDER = "@@bootstrap-token@@"  # noqa: S105  # the name of a placeho
 def proxy_target(layout: Layout, node: Node) -> HostState:
     """haproxy on loopback in front of all API servers, on every host, with one control-plane host already.
 
-    So growing changes no node's configuration but this one's list. A dead server's connections are closed as soon as
-    it counts as down, for a host that lost its power sends no reset. That takes three checks of three seconds: a server
-    that is only slow must not lose all its connections at once, which would make it slower still.
+    So growing changes no node's configuration but this one's list. A host that lost its power sends no reset, so a dead
+    server's connections are closed as soon as it counts as down: after three connections that were not answered within
+    two seconds each, or when what was sent to it stays unacknowledged for four. A server that is only slow accepts
+    connections and has five seconds for each answer: it must not lose all its clients at once, which would make it
+    slower still.
     """
     config = proxy_configuration(layout)
     service = Service(
@@ -61,7 +63,7 @@ def proxy_configuration(layout: Layout) -> str:
     servers = "".join(
         f"  server {member.node_name} {member.address}:{layout.api_port}\n" for member in layout.control_plane
     )
-    check = f"check check-ssl verify required ca-file {paths.CA} inter 3s downinter 2s fall 3 rise 1"
+    check = f"check check-ssl verify required ca-file {paths.CA} inter 2s fall 3 rise 1 tcp-ut 4s"
     return f"""{NOTICE}global
   maxconn 8192
   user haproxy

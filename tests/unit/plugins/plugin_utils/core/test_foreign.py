@@ -1,0 +1,50 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is in a cluster and not in its inventory is said, and what is in order is not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import NodeSeen, NodesSeen
+from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.foreign import foreign
+from tests.unit.plugins.cluster import one_and_two
+
+LAYOUT, NODES = one_and_two().layout()
+OURS = Member("1", "cp1", ("https://10.0.0.11:2380",), healthy=True)
+STRANGER = Member("2", "old", ("https://10.0.0.99:2380",))
+NODE = NodeSeen("w1", ready=True)
+
+
+def seen(*nodes: NodeSeen) -> NodesSeen:
+    return NodesSeen(True, {node.name: node for node in nodes})
+
+
+@pytest.mark.parametrize(
+    ("members", "nodes", "found"),
+    [
+        ((OURS,), seen(NODE), []),
+        ((), None, []),
+        (
+            (OURS, STRANGER),
+            None,
+            ["etcd member old: is no host of this inventory (https://10.0.0.99:2380); it does not answer"],
+        ),
+        (
+            (dataclasses.replace(STRANGER, healthy=True),),
+            None,
+            ["etcd member old: is no host of this inventory (https://10.0.0.99:2380); it is healthy"],
+        ),
+        ((dataclasses.replace(OURS, healthy=False),), None, ["etcd member cp1: is not healthy"]),
+        ((dataclasses.replace(OURS, healthy=False, learner=True),), None, []),
+        ((), seen(NodeSeen("w9")), ["node w9: is no host of this inventory"]),
+        ((), seen(NodeSeen("w1", unschedulable=True)), ["node w1: is cordoned: no new pod runs there"]),
+    ],
+)
+def test_what_is_said(members: tuple[Member, ...], nodes: NodesSeen | None, found: list[str]) -> None:
+    problems = foreign(LAYOUT, NODES, members, nodes)
+    assert [f"{problem.where}: {problem.found}" for problem in problems] == found
+    assert all(problem.warning and problem.remedy for problem in problems)
