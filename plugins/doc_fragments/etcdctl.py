@@ -15,7 +15,8 @@ options:
     type: path
     default: /opt/slipway/etcd/current/etcdctl
   etcd_endpoints:
-    description: Client URLs of etcd members, any of which may be down; all members are found through them.
+    description:
+      - Client URLs of etcd members, any of which may be down; all members are found through them.
     type: list
     elements: str
     default: []

@@ -20,7 +20,7 @@ Event = t.Mapping[str, t.Any]
 RESULTS = ("runner_on_ok", "runner_on_failed", "runner_on_unreachable", "runner_on_skipped")
 NOISE_LINES = 20
 # These think on the controller, once for all hosts; Ansible books their result to whichever host comes first.
-CONTROLLER_ACTIONS = {"slipway.cluster.plan", "slipway.cluster.plan_report"}
+CONTROLLER_ACTIONS = {"slipway.cluster.plan", "slipway.cluster.plan_report", "slipway.cluster.removal"}
 
 
 @dataclasses.dataclass

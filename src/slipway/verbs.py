@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verbs that run a playbook: apply, plan, verify, reset and kubeconfig."""
+"""The verbs that run a playbook: apply, plan, verify, remove, maintain, reset and kubeconfig."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_PENDING = 2
 EXIT_INTERRUPTED = 130
+READY_TASKS = "os_updates"
 
 Runner = collections.abc.Callable[[Run, collections.abc.Callable[[t.Mapping[str, t.Any]], None]], Outcome]
 
@@ -80,6 +81,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     verify.add_argument("--json", action="store_true", help="print the findings as JSON and nothing else")
     verify.set_defaults(run=run_verify)
 
+    _register_removal(subparsers)
     reset = _verb(subparsers, "reset", "remove what Slipway put on the hosts, the cluster's data included")
     reset.add_argument("--confirm", metavar="CLUSTERNAME", help="the cluster's name; asked for when not given")
     reset.set_defaults(run=run_reset)
@@ -87,6 +89,27 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     kubeconfig = _verb(subparsers, "kubeconfig", "fetch a kubeconfig for people, valid for weeks")
     kubeconfig.add_argument("--output", metavar="FILE", help="where to write it (default: beside the inventory)")
     kubeconfig.set_defaults(run=run_kubeconfig)
+
+
+def _register_removal(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    remove = _verb(subparsers, "remove", "take hosts out of the cluster for good: empty, leave etcd, reset, delete")
+    remove.add_argument("hosts", nargs="+", metavar="HOST", help="a host of the inventory, or a Node that has left it")
+    remove.add_argument(
+        "--dead", action="store_true", help="those that cannot be reached are off for good; they are not contacted"
+    )
+    remove.add_argument("--confirm", metavar="CLUSTERNAME", help="the cluster's name; asked for when not given")
+    remove.add_argument("--check", action="store_true", help="change nothing, only say what would change")
+    remove.set_defaults(run=run_remove, diff=False)
+
+    maintain = _verb(subparsers, "maintain", "take hosts out of service in turn, run tasks on them, give them back")
+    maintain.add_argument(
+        "--tasks", required=True, metavar="FILE", help="a file of Ansible tasks, or os_updates for the ready-made one"
+    )
+    maintain.add_argument("--batch", metavar="N", help="workers at a time, a number or a share (default 10%%)")
+    maintain.add_argument(
+        "--again", action="store_true", help="start an unfinished maintenance over, also on the hosts it had finished"
+    )
+    maintain.set_defaults(run=run_maintain)
 
 
 def _verb(
@@ -181,8 +204,13 @@ def _console(args: argparse.Namespace) -> Console:
 
 def run_apply(args: argparse.Namespace) -> int:
     """``slipway apply``."""
+    return _told(args, run_of("apply", args))
+
+
+def _told(args: argparse.Namespace, run: Run) -> int:
+    """Run it, and in check mode say what would be done."""
     console = _console(args)
-    code = execute(run_of("apply", args), console)
+    code = execute(run, console)
     if args.check:
         hosts = console.log.actions
         _print([f"{host}: {action}" for host in hosts for action in hosts[host]], sys.stdout)
@@ -225,21 +253,53 @@ def run_verify(args: argparse.Namespace) -> int:
     return code
 
 
-def run_reset(args: argparse.Namespace) -> int:
-    """``slipway reset``: asks for the cluster's name unless it is given."""
+def _confirmed(args: argparse.Namespace, verb: str, warning: str) -> str:
+    """The cluster's name as a person gave it: with --confirm, or asked for at a terminal."""
     name = args.confirm
     if name is None and sys.stdin.isatty():
-        print("This removes the cluster and its data from the hosts of this inventory.")
+        print(warning)
         name = input("Type the cluster's name to go on: ").strip()
     if not name:
         raise SlipwayError(
             Problem(
-                where="reset",
+                where=verb,
                 found="it was not confirmed",
-                expected="the cluster's name, since reset removes its data",
+                expected=f"the cluster's name, since {verb} removes its data",
                 remedy="add --confirm CLUSTERNAME",
             )
         )
+    return str(name)
+
+
+def run_remove(args: argparse.Namespace) -> int:
+    """``slipway remove``: asks for the cluster's name unless it is given."""
+    hosts = ", ".join(args.hosts)
+    name = _confirmed(args, "remove", f"This takes {hosts} out of the cluster, with what is stored there.")
+    extra = {"slipway_remove": args.hosts, "slipway_remove_dead": args.dead, "slipway_remove_confirm": name}
+    return _told(args, run_of("remove_node", args, extra))
+
+
+def run_maintain(args: argparse.Namespace) -> int:
+    """``slipway maintain``: the file of tasks by its absolute path, or the name of a ready-made one."""
+    tasks = args.tasks
+    if tasks != READY_TASKS:
+        path = pathlib.Path(tasks).expanduser().absolute()
+        if not path.is_file():
+            raise SlipwayError(
+                Problem(
+                    f"--tasks {tasks}", "no such file", f"a file of Ansible tasks, or {READY_TASKS}", "check the path"
+                )
+            )
+        tasks = str(path)
+    extra = {"slipway_maintain_tasks": tasks, "slipway_maintain_again": args.again}
+    if args.batch:
+        extra["slipway_maintain_batch"] = args.batch
+    return execute(run_of("maintain", args, extra), _console(args))
+
+
+def run_reset(args: argparse.Namespace) -> int:
+    """``slipway reset``: asks for the cluster's name unless it is given."""
+    name = _confirmed(args, "reset", "This removes the cluster and its data from the hosts of this inventory.")
     return execute(run_of("reset", args, {"slipway_reset_confirm": name}), _console(args))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from .change import Change
 from .problems import Problem, SlipwayError
 
 
@@ -132,6 +133,19 @@ def refuse_removal(members: t.Sequence[Member], member: Member) -> t.Optional[Pr
         f"{after.needed} healthy members after the removal",
         f"remove or bring back first what is down: {_down(members)}",
     )
+
+
+def plan_removal(members: t.Sequence[Member], *, name: str, peer_url: str = "") -> list[Change]:
+    """The step that takes the member out, none if there is no such member; SlipwayError if that would lose quorum."""
+    member = find_member(members, name=name, peer_url=peer_url)
+    if member is None:
+        return []
+    problem = refuse_removal(members, member)
+    if problem:
+        raise SlipwayError(problem)
+    before, after = quorum_of(members).text(), quorum_of(without(members, member)).text()
+    change = f"remove etcd member {member.text()}"
+    return [Change(change, sentence=f"{change}: {before} -> {after}", data=member)]
 
 
 def lagging(first: t.Sequence[Member], second: t.Sequence[Member]) -> dict[str, str]:

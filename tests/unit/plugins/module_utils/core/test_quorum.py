@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import (
     Member,
     Quorum,
     find_member,
     lagging,
     parse_members,
+    plan_removal,
     quorum_of,
     refuse_removal,
     without,
@@ -195,3 +197,15 @@ def test_text_of_a_member() -> None:
         "u v",
         "n",
     ]
+
+
+def test_a_removal_says_its_arithmetic_and_is_done_once() -> None:
+    known = members("hhd")
+    (change,) = plan_removal(known, name="m3")
+    assert change.name == "remove etcd member m3"
+    assert change.text() == (
+        "remove etcd member m3: 3 voting members, 2 healthy, quorum 2 -> 2 voting members, 2 healthy, quorum 2"
+    )
+    assert plan_removal(without(known, change.data), name="m3") == []
+    with pytest.raises(SlipwayError, match="would lose quorum"):
+        plan_removal(known, name="", peer_url="https://10.0.0.1:2380")

@@ -1,0 +1,67 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Turns the hosts that are to leave into targets for the role that takes them out, once, on the controller."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.removal import (
+    Host,
+    Request,
+    notices,
+    plan_removals,
+)
+
+from .plan import plain
+
+_PARTS = ("node", "kubelet", "control_plane", "etcd")
+
+
+class ActionModule(ActionBase):
+    """Returns ``removals``, ``leader``, ``etcd_host``, and as warnings what is left to do; or all that is wrong."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Decide who leaves and who works meanwhile."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        variables, arguments = task_vars or {}, plain(self._task.args)
+        request = Request(
+            names=tuple(arguments["names"]),
+            dead=bool(arguments.get("dead")),
+            cluster=arguments["cluster"],
+            confirm=str(arguments.get("confirm") or ""),
+        )
+        hosts = {
+            name: Host(**{part: own[part] for part in _PARTS}, reachable=_answered(variables, name))
+            for name, own in arguments["hosts"].items()
+        }
+        try:
+            farewell = plan_removals(request, hosts, _nodes(variables), arguments["leader"])
+        except SlipwayError as error:
+            problems = [problem.as_dict() for problem in error.problems]
+            return result | {"failed": True, "msg": str(error), "problems": problems}
+        return result | {
+            "changed": False,
+            **dataclasses.asdict(farewell),
+            "problems": [notice.as_dict() for notice in notices(farewell)],
+        }
+
+
+def _answered(variables: t.Mapping[str, t.Any], name: str) -> bool:
+    return "probe" in (variables["hostvars"].get(name, {}).get("slipway_probe") or {})
+
+
+def _nodes(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, str]]:
+    """The labels of all Nodes, as the control-plane hosts' probes know them."""
+    labels: dict[str, dict[str, str]] = {}
+    for name in plain(variables["groups"]["all"]):
+        seen = plain((variables["hostvars"][name].get("slipway_probe") or {}).get("probe") or {}).get("nodes") or {}
+        labels |= {node["name"]: dict(node["labels"]) for node in seen.get("nodes", ())}
+    return labels

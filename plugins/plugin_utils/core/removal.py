@@ -1,0 +1,190 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which hosts leave the cluster, who does the work meanwhile, and what stands in the way.
+
+Nothing is guessed: a host that cannot be reached is only given up when the user has declared it dead, and one that
+answers is never treated as dead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """A host of the inventory: its Node, its parts, and whether it answered."""
+
+    node: str
+    kubelet: bool = False
+    control_plane: bool = False
+    etcd: bool = False
+    reachable: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is asked for: names, whether silent hosts are dead, the cluster's name and what a person typed for it."""
+
+    names: tuple[str, ...]
+    dead: bool
+    cluster: str
+    confirm: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Removal:
+    """One host that leaves; ``known`` is whether the inventory has it, ``dead`` that it is not contacted."""
+
+    host: str
+    node: str
+    known: bool
+    dead: bool
+    kubelet: bool
+    control_plane: bool
+    etcd: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Farewell:
+    """The removals in order, and on which hosts the work is done that concerns the cluster."""
+
+    removals: tuple[Removal, ...]
+    leader: str
+    etcd_host: str
+
+
+def plan_removals(
+    request: Request, hosts: t.Mapping[str, Host], nodes: t.Mapping[str, t.Mapping[str, str]], leader: str
+) -> Farewell:
+    """Who leaves and who stays to do it; SlipwayError with everything in the way.
+
+    ``nodes`` has the labels of the cluster's Nodes; ``leader`` is the control-plane host that the plan prefers.
+    """
+    problems = [*_unconfirmed(request)]
+    removals: list[Removal] = []
+    for name in dict.fromkeys(request.names):
+        found = _removal(name, request, hosts, nodes)
+        (problems if isinstance(found, Problem) else removals).append(found)  # type: ignore[arg-type]
+    if not request.names:
+        problems.append(Problem("slipway_remove", "names no host", "the hosts to remove", "slipway remove HOST..."))
+    leaving = {removal.host for removal in removals}
+    staying = {name: host for name, host in sorted(hosts.items()) if host.reachable and name not in leaving}
+    leaders = [name for name, host in staying.items() if host.control_plane]
+    members = [name for name, host in staying.items() if host.etcd]
+    if removals and not (leaders and members):
+        problems.append(_nobody_left(removals))
+    if problems:
+        raise SlipwayError(problems)
+    return Farewell(
+        # Workers first: their pods may still move to nodes of the control plane.
+        tuple(sorted(removals, key=lambda removal: (removal.control_plane or removal.etcd, removal.host))),
+        leader if leader in leaders else leaders[0],
+        leader if leader in members else members[0],
+    )
+
+
+def notices(farewell: Farewell) -> list[Problem]:
+    """What the user has to know and do afterwards, as warnings."""
+    return [notice for removal in farewell.removals for notice in _notices(removal)]
+
+
+def _notices(removal: Removal) -> t.Iterator[Problem]:
+    where = removal.host
+    if removal.known:
+        yield Problem(
+            where,
+            "is still in the inventory; the next apply would make it part of the cluster again",
+            remedy="take it out of the inventory and run apply, so that the other hosts forget it too",
+            warning=True,
+        )
+    if removal.control_plane:
+        yield Problem(
+            where,
+            "has held the keys of the cluster's authorities and the encryption key; who has its disk has the cluster",
+            remedy="destroy its disk, or rotate the authorities and the encryption key"
+            + ("; it was not contacted, so they are still on it" if removal.dead else ""),
+            warning=True,
+        )
+    elif removal.dead:
+        yield Problem(
+            where,
+            "was not contacted: what Slipway put there is still on it, its kubelet's certificate included",
+            remedy="run reset on it before it is used again, or erase its disk",
+            warning=True,
+        )
+
+
+def _unconfirmed(request: Request) -> list[Problem]:
+    if request.confirm == request.cluster:
+        return []
+    found = f"{request.confirm!r} was given for the cluster's name" if request.confirm else "it was not confirmed"
+    return [
+        Problem(
+            "remove",
+            found,
+            "the cluster's name, since a removed host loses its data",
+            "set slipway_remove_confirm to it, or add --confirm to slipway remove",
+        )
+    ]
+
+
+def _removal(
+    name: str, request: Request, hosts: t.Mapping[str, Host], nodes: t.Mapping[str, t.Mapping[str, str]]
+) -> Removal | Problem:
+    host = hosts.get(name)
+    if host is None:
+        return _stranger(name, request, hosts, nodes)
+    if not host.reachable and not request.dead:
+        return Problem(
+            name,
+            "cannot be reached, and nobody has said that it is dead",
+            "a host that answers, or one that is switched off for good",
+            "switch it on; or make sure that it is off for good and add --dead (slipway_remove_dead)",
+        )
+    return Removal(
+        host=name,
+        node=host.node,
+        known=True,
+        dead=not host.reachable,
+        kubelet=host.kubelet,
+        control_plane=host.control_plane,
+        etcd=host.etcd,
+    )
+
+
+def _stranger(
+    name: str, request: Request, hosts: t.Mapping[str, Host], nodes: t.Mapping[str, t.Mapping[str, str]]
+) -> Removal | Problem:
+    """A host that the inventory no longer has, by its Node's name."""
+    owner = next((host for host, each in hosts.items() if each.node == name), None)
+    if owner:
+        return Problem(name, f"is the Node of host {owner}", "a host's name", f"name the host: {owner}")
+    if name not in nodes:
+        return Problem(
+            name,
+            "is neither a host of the inventory nor a Node of the cluster",
+            f"one of {', '.join(sorted({*hosts, *nodes}))}",
+        )
+    if not request.dead:
+        return Problem(
+            name,
+            "is a Node whose host is no longer in the inventory, so it cannot be contacted",
+            "a host in the inventory, or one that is switched off for good",
+            "put it back into the inventory; or make sure that it is off for good and add --dead (slipway_remove_dead)",
+        )
+    control_plane = "node-role.kubernetes.io/control-plane" in nodes[name]
+    return Removal(name, name, False, True, True, control_plane, control_plane)
+
+
+def _nobody_left(removals: t.Sequence[Removal]) -> Problem:
+    return Problem(
+        "remove",
+        f"without {', '.join(removal.host for removal in removals)} no control-plane host and etcd member is left "
+        "that can be reached",
+        "at least one of each that stays",
+        "add another control-plane host first; to take the whole cluster down, use slipway reset",
+    )
