@@ -239,23 +239,34 @@ def _data(
         "record": {"spec": spec.digest(), "versions": dict(layout.versions)},
         "verify": _verify(spec, layout, nodes, lock),
         "kubeconfig": {"days": spec.certificates.kubeconfig_days},
-        "roster": _roster(spec, layout, nodes),
+        "roster": _roster(spec, layout, nodes, plan),
         "drain": dataclasses.asdict(spec.drain),
         "remove": {"hosts": list(spec.remove), "dead": spec.remove_dead, "confirm": spec.remove_confirm or ""},
         "maintain": {"tasks": spec.maintain_tasks or "", "again": spec.maintain_again},
     }
 
 
-def _roster(spec: ClusterSpec, layout: Layout, nodes: t.Mapping[str, Node]) -> dict[str, dict[str, t.Any]]:
-    """What every host of the inventory is to the cluster, seen or not: its Node, its parts, where they answer."""
+def _roster(
+    spec: ClusterSpec, layout: Layout, nodes: t.Mapping[str, Node], plan: planner.Blueprint
+) -> dict[str, dict[str, t.Any]]:
+    """What every host of the inventory is to the cluster, seen or not: its Node, its parts, where they answer.
+
+    ``helper`` and ``etcd_helper`` act for it in the cluster: others wherever there are any, for it may be going down.
+    """
+    seen = [plan.leader, *(name for name in sorted(plan.hosts) if name != plan.leader)]
+    helpers = [name for name in seen if name in spec.nodes and spec.nodes[name].control_plane]
+    members = [name for name in seen if name in spec.nodes and spec.nodes[name].etcd]
     return {
         name: {
             "node": nodes[name].node_name if name in nodes else own.node_name or name,
+            "absent": own.absent,
             "kubelet": own.is_node,
             "control_plane": own.control_plane,
             "etcd": own.etcd,
             "api_server": f"https://{own.address}:{layout.api_port}" if own.control_plane and own.address else "",
             "etcd_url": client_url(nodes[name].member) if own.etcd and name in nodes else "",
+            "helper": next((each for each in helpers if each != name), name),
+            "etcd_helper": next((each for each in members if each != name), name),
         }
         for name, own in sorted(spec.nodes.items())
     }

@@ -19,6 +19,7 @@ Event = t.Mapping[str, t.Any]
 
 RESULTS = ("runner_on_ok", "runner_on_failed", "runner_on_unreachable", "runner_on_skipped")
 NOISE_LINES = 20
+_SILENT = "cannot be reached"
 # These think on the controller, once for all hosts; Ansible books their result to whichever host comes first.
 CONTROLLER_ACTIONS = {"slipway.cluster.plan", "slipway.cluster.plan_report", "slipway.cluster.removal"}
 
@@ -73,9 +74,19 @@ class RunLog:
             return self._task()
         if kind in RESULTS:
             return self._result(kind, data)
+        if kind == "playbook_on_stats":
+            self._forgive(data.get("dark") or {})
         if kind in {"verbose", "error", "warning", "deprecated"}:
             self.noise += [line for line in str(event.get("stdout", "")).splitlines() if line.strip()]
         return []
+
+    def _forgive(self, dark: t.Collection[str]) -> None:
+        """Forget that hosts did not answer with which Ansible went on: the playbook was told to ignore that."""
+        forgiven = {host for host, tally in self.hosts.items() if tally.unreachable and host not in dark}
+        for host in forgiven:
+            self.hosts[host].unreachable = 0
+        for problem in [each for each in self.problems if each.where in forgiven and each.found.startswith(_SILENT)]:
+            del self.problems[problem]
 
     def _play(self, name: str, now: float) -> None:
         # A play with `serial` starts once per batch; it stays one phase.
@@ -98,7 +109,7 @@ class RunLog:
         speaker = "" if data.get("task_action") in CONTROLLER_ACTIONS else _doer(host, result)
         self._collect(speaker, result)
         if kind == "runner_on_unreachable":
-            found = f"cannot be reached: {_first_line(result.get('msg', ''))}"
+            found = f"{_SILENT}: {_first_line(result.get('msg', ''))}"
             remedy = "check its address, that it runs, and that SSH logs in with the inventory's user and key"
             return self._problem(Problem(where=host, found=found, remedy=remedy), host)
         if kind == "runner_on_failed" and not data.get("ignore_errors"):

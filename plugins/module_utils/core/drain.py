@@ -155,7 +155,7 @@ def is_ours(node: Node, reason: str) -> bool:
 
 def left_closed(want: DrainWant, seen: DrainSeen) -> list[str]:
     """A sentence for each Node that is closed and stays so, because others closed it or we did for another reason."""
-    nodes = [seen.nodes[name] for name in want.nodes if name in seen.nodes]
+    nodes = [seen.nodes[name] for name in want.nodes if name in seen.nodes and want.state != "absent"]
     return [
         f"node {node.name} was cordoned by "
         + ("somebody else" if node.cordoned_by is None else f"Slipway to {node.cordoned_by}")

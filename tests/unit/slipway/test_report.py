@@ -100,6 +100,13 @@ def test_what_the_planner_refuses_is_no_host_s_fault() -> None:
     assert problem_lines(log.problems) == ["error: slipway_dns on w1: unknown"]
 
 
+def test_an_unreachable_host_that_the_playbook_ignores_is_no_problem() -> None:
+    said = [play("Observe"), result("unreachable", "w8", {"msg": "off"}), result("unreachable", "w9", {"msg": "off"})]
+    log = folded(*said, {"event": "playbook_on_stats", "event_data": {"dark": {"w8": 1}}})
+    assert [problem.where for problem in log.problems] == ["w8"]
+    assert (log.hosts["w8"].unreachable, log.hosts["w9"].unreachable) == (1, 0)
+
+
 def test_unreachable_hosts_are_named() -> None:
     log = folded(play("Observe"), result("ok", "a"), result("unreachable", "w9", {"msg": "no route\nmore"}))
     assert "unreachable: w9" in summary_lines(log)

@@ -28,8 +28,10 @@ from ansible_collections.slipway.cluster.plugins.modules import (
     component,
     drain,
     etcd_member,
+    etcd_removal,
     gate,
     host,
+    maintenance,
     probe,
 )
 
@@ -236,7 +238,9 @@ FRAGMENT = {"kubectl", "kubeconfig", "etcdctl", "etcd_endpoints", "etcd_ca", "et
 
 
 @pytest.mark.parametrize(
-    "module", [component, host, etcd_member, bootstrap_token, gate, drain], ids=lambda each: each.__name__
+    "module",
+    [component, host, etcd_member, bootstrap_token, gate, drain, etcd_removal, maintenance],
+    ids=lambda each: each.__name__,
 )
 def test_what_is_documented_is_what_is_taken(module: types.ModuleType) -> None:
     options = yaml.safe_load(module.DOCUMENTATION)["options"]

@@ -190,6 +190,7 @@ def test_without_an_api_nothing_can_be_said() -> None:
     [
         (node(), "active", []),
         (node(closed=True, by="drain"), "drained", []),
+        (node(closed=True), "absent", []),
         (node(closed=True), "drained", ["node w1 was cordoned by somebody else and stays cordoned"]),
         (node(closed=True, by="remove"), "active", ["node w1 was cordoned by Slipway to remove and stays cordoned"]),
     ],
