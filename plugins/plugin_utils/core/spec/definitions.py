@@ -664,6 +664,14 @@ _REST = (
         "prod",
     ),
     Variable(
+        "slipway_batch",
+        Scope.RUN,
+        Text("a number of hosts, or a share of them such as 10%", texts.batch, r"[1-9][0-9]*%?"),
+        "How many workers apply restarts something on at a time; at least one. Control-plane hosts go one at a time.",
+        "10%",
+        "2",
+    ),
+    Variable(
         "slipway_maintain_tasks",
         Scope.RUN,
         _PATH,

@@ -331,6 +331,7 @@ class ClusterSpec:
     remove_dead: bool
     remove_confirm: str | None
     maintain_tasks: str | None
+    batch: str
     maintain_batch: str
     maintain_again: bool
     drain: Drain
@@ -393,6 +394,7 @@ _NO_DATA = frozenset(
         "remove_dead",
         "remove_confirm",
         "maintain_tasks",
+        "batch",
         "maintain_batch",
         "maintain_again",
         "drain",
