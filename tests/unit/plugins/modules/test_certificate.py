@@ -31,7 +31,7 @@ def _places(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def authority(tmp_path: pathlib.Path) -> dict[str, str]:
+def authority(tmp_path: pathlib.Path) -> dict[str, t.Any]:
     """A CA's certificate and key."""
     paths = {"authority_certificate": str(tmp_path / "ca.crt"), "authority_key": str(tmp_path / "ca.key")}
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-keyout", paths["authority_key"]]
@@ -57,7 +57,7 @@ def call(
 
 
 def test_three_steps_make_a_certificate_and_then_there_is_nothing_to_do(
-    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, authority: dict[str, str], leaf: dict[str, t.Any]
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, authority: dict[str, t.Any], leaf: dict[str, t.Any]
 ) -> None:
     issuer = pathlib.Path(authority["authority_certificate"]).read_text(encoding="utf-8")
     announced = call(certificate, capsys, check=True, step="request", leaf=leaf, issuer=issuer)
@@ -83,7 +83,7 @@ def test_three_steps_make_a_certificate_and_then_there_is_nothing_to_do(
 
 
 def test_a_certificate_for_another_key_is_refused(
-    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, authority: dict[str, str], leaf: dict[str, t.Any]
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, authority: dict[str, t.Any], leaf: dict[str, t.Any]
 ) -> None:
     first = call(certificate, capsys, step="request", leaf=leaf)
     signed = call(certificate_signing, capsys, leaf=leaf, request=first["request"], **authority)
@@ -98,7 +98,10 @@ def test_a_certificate_for_another_key_is_refused(
 def test_nothing_is_signed_in_check_mode_or_without_an_authority(
     capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, leaf: dict[str, t.Any]
 ) -> None:
-    nowhere = {"authority_certificate": str(tmp_path / "none.crt"), "authority_key": str(tmp_path / "none.key")}
+    nowhere: dict[str, t.Any] = {
+        "authority_certificate": str(tmp_path / "none.crt"),
+        "authority_key": str(tmp_path / "none.key"),
+    }
     assert call(certificate_signing, capsys, check=True, leaf=leaf, request="x", **nowhere)["certificate"] == ""
     refused = call(certificate_signing, capsys, leaf=leaf, request="x", **nowhere)
     assert "is not there" in refused["problems"][0]["found"]
