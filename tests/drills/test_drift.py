@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Somebody has fiddled with a cluster in twenty ways: the plan finds all and invents none, apply repairs what is ours."""
+"""Somebody has fiddled with a cluster in twenty ways: the plan finds all, invents none, and apply repairs ours."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import json
 
 import pytest
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core.containerd import MARKER
 from slipway.lab import Lab
 from tests.cluster import support
 
@@ -55,8 +56,9 @@ KINDS = {
     "a kernel setting": Drift("w1", "sysctl -qw net.ipv4.ip_forward=0", "set net.ipv4.ip_forward"),
     "a mirror that is not ours": Drift(
         "w1",
-        "mkdir -p /etc/containerd/certs.d/old.example; echo '# Slipway' > /etc/containerd/certs.d/old.example/hosts.toml",
-        "",
+        "mkdir -p /etc/containerd/certs.d/old.example; "
+        f"echo '{MARKER}' > /etc/containerd/certs.d/old.example/hosts.toml",
+        "remove registry old.example",
     ),
     "a certificate with other names": Drift(
         "cp1",
