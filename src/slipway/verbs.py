@@ -294,7 +294,19 @@ def run_maintain(args: argparse.Namespace) -> int:
     extra = {"slipway_maintain_tasks": tasks, "slipway_maintain_again": args.again}
     if args.batch:
         extra["slipway_maintain_batch"] = args.batch
-    return execute(run_of("maintain", args, extra), _console(args))
+    console = _console(args)
+    code = execute(run_of("maintain", args, extra), console)
+    _print(_maintained(console.log), sys.stdout)
+    return code
+
+
+def _maintained(log: RunLog) -> list[str]:
+    """Who was maintained and who was not, as the cluster remembers it."""
+    told = (log.report or {}).get("maintenance") or {}
+    lines = ["", f"maintained: {', '.join(told['done']) or 'nobody'}"] if told else []
+    if told.get("open"):
+        lines.append(f"not maintained: {', '.join(told['open'])}; run it again to go on with them")
+    return lines
 
 
 def run_reset(args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from slipway.lab import Lab
 from tests.cluster import support
 
 # The files share one lab and walk through its life; files with labs of their own come last.
-ORDER = ("test_apply", "test_use", "test_security", "test_power", "test_reset")
+ORDER = ("test_apply", "test_use", "test_security", "test_power", "test_maintain", "test_reset")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -192,7 +192,7 @@ def test_a_terminal_sees_the_task_that_runs() -> None:
     assert out.getvalue().endswith("\r\x1b[2K")
 
 
-@pytest.mark.parametrize("verb", ["apply", "plan", "verify", "reset", "kubeconfig"])
+@pytest.mark.parametrize("verb", ["apply", "plan", "verify", "remove", "maintain", "reset", "kubeconfig"])
 def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main([verb, "--help"])
@@ -208,3 +208,61 @@ def test_kubeconfig_writes_where_it_is_told(
     assert runner.run is not None
     assert [json.loads(text) for text in runner.run.extra_vars] == [{"slipway_kubeconfig_output": str(tmp_path / "kc")}]
     assert "kubeconfig: /x/kc\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "dead"), [([], False), (["--dead"], True)])
+def test_remove_passes_on_who_leaves(
+    monkeypatch: pytest.MonkeyPatch, inventory: str, words: list[str], dead: bool
+) -> None:
+    runner = use(monkeypatch, FakeRunner())
+    assert cli.main(["remove", "w1", "w2", "-i", inventory, "--confirm", "lab", *words]) == 0
+    assert runner.run is not None
+    assert runner.run.playbook == "slipway.cluster.remove_node"
+    assert [json.loads(text) for text in runner.run.extra_vars] == [
+        {"slipway_remove": ["w1", "w2"], "slipway_remove_dead": dead, "slipway_remove_confirm": "lab"}
+    ]
+
+
+def test_remove_wants_to_be_confirmed_and_says_what_it_would_do(
+    monkeypatch: pytest.MonkeyPatch, inventory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner = use(monkeypatch, FakeRunner(0, {"actions": ["delete node w1"]}))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert cli.main(["remove", "w1", "-i", inventory]) == 1
+    assert "not confirmed" in capsys.readouterr().err
+    assert runner.run is None
+    assert cli.main(["remove", "w1", "-i", inventory, "--confirm", "lab", "--check"]) == 0
+    assert "delete node w1" in capsys.readouterr().out
+
+
+def test_maintain_finds_its_tasks_and_says_who_was_maintained(
+    monkeypatch: pytest.MonkeyPatch, inventory: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {"maintenance": {"done": ["w1"], "open": ["w2", "w3"]}}
+    runner = use(monkeypatch, FakeRunner(2, {"slipway_report": told}))
+    (tmp_path / "firmware.yml").write_text("[]")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["maintain", "-i", inventory, "--tasks", "firmware.yml", "--batch", "2", "--again"]) == 1
+    assert runner.run is not None
+    assert [json.loads(text) for text in runner.run.extra_vars] == [
+        {
+            "slipway_maintain_tasks": str(tmp_path / "firmware.yml"),
+            "slipway_maintain_again": True,
+            "slipway_maintain_batch": "2",
+        }
+    ]
+    out = capsys.readouterr().out
+    assert "maintained: w1\n" in out
+    assert "not maintained: w2, w3; run it again" in out
+
+
+def test_maintain_takes_the_ready_made_tasks_and_no_file_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, inventory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner = use(monkeypatch, FakeRunner())
+    assert cli.main(["maintain", "-i", inventory, "--tasks", "no-such-file.yml"]) == 1
+    assert "--tasks no-such-file.yml: no such file" in capsys.readouterr().err
+    assert runner.run is None
+    assert cli.main(["maintain", "-i", inventory, "--tasks", "os_updates"]) == 0
+    assert runner.run is not None
+    assert json.loads(runner.run.extra_vars[0])["slipway_maintain_tasks"] == "os_updates"
