@@ -61,7 +61,8 @@ def cluster_hosts(
     # The names are the same on all hosts of a cluster, so one host of each group is enough to find them.
     named: t.Mapping[str, t.Any] = {}
     for hosts in groups.values():
-        named = named or (hostvars[hosts[0]].get("slipway_groups") if hosts else None) or {}
+        known = hosts[0] in hostvars if hosts else False
+        named = named or (hostvars[hosts[0]].get("slipway_groups") if known else None) or {}
     wanted = [str(named.get(each) or f"slipway_{each}") for each in ([role] if role else ROLES)]
     found = ":".join(group for group in wanted if group in groups)
     if not role:
