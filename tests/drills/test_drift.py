@@ -57,7 +57,7 @@ KINDS = {
     "a mirror that is not ours": Drift(
         "w1",
         "mkdir -p /etc/containerd/certs.d/old.example; "
-        f"echo '{MARKER}' > /etc/containerd/certs.d/old.example/hosts.toml",
+        f"echo '{MARKER.strip()}' > /etc/containerd/certs.d/old.example/hosts.toml",
         "remove registry old.example",
     ),
     "a certificate with other names": Drift(
