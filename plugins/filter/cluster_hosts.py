@@ -34,7 +34,8 @@ options:
 """
 
 EXAMPLES = r"""
-- hosts: "{{ hostvars | slipway.cluster.cluster_hosts(groups, slipway_target | default('')) }}"
+- name: Look at every host of the cluster
+  hosts: "{{ hostvars | slipway.cluster.cluster_hosts(groups, slipway_target | default('')) }}"
 """
 
 RETURN = r"""

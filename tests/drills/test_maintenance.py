@@ -1,0 +1,233 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All hosts of a cluster are rebooted in turn while its users notice nothing, and control-plane hosts leave it.
+
+Three control-plane hosts and three workers. The client is a process on a host that is not rebooted meanwhile, and asks
+a Service by its cluster address ten times a second.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from slipway import lab as labs
+from slipway.lab import Lab
+from slipway.lab.control import ssh_command
+from tests.cluster import support
+
+IMAGE = "slipway.local/agnhost:2.66.1"
+END = "/run/drill-end"
+CLIENT = """
+import json, pathlib, sys, time, urllib.request
+asked, failed = 0, []
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+while not pathlib.Path(sys.argv[2]).exists():
+    started = time.monotonic()
+    try:
+        with opener.open(sys.argv[1] + "/hostname", timeout=5) as answer:
+            assert answer.read()
+    except Exception as error:
+        failed.append(f"{asked}: {error}")
+    asked += 1
+    time.sleep(max(0.1 - (time.monotonic() - started), 0))
+print(json.dumps({"asked": asked, "failed": failed}))
+"""
+REBOOT = """
+- name: Count the runs
+  ansible.builtin.command: sh -c 'echo run >> /root/maintained'
+  changed_when: true
+
+- name: Reboot
+  ansible.builtin.reboot:
+    reboot_timeout: 600
+    boot_time_command: systemctl show --value --property=UserspaceTimestamp
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> collections.abc.Iterator[Lab]:
+    """Three and three."""
+    with support.lab_of(support.lab_name("mt"), control_plane=3, workers=3) as lab:
+        support.ansible_run(lab.inventory, "apply").require()
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def service(cluster: Lab) -> str:
+    """The URL of a Service of three pods on three nodes, whose budget lets one go at a time.
+
+    A pod goes on serving for some seconds after it was told to end, as long as its clients need to hear of it.
+    """
+    selector = {"matchLabels": {"app": "web"}}
+    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+    container = {
+        "name": "web",
+        "image": IMAGE,
+        "args": ["netexec"],
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
+        "lifecycle": {"preStop": {"sleep": {"seconds": 8}}},
+    }
+    pod = {"topologySpreadConstraints": [{**spread, "labelSelector": selector}], "containers": [container]}
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": pod}
+    metadata = {"name": "web", "namespace": "default"}
+    items = [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {"replicas": 3, "selector": selector, "template": template},
+        },
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": metadata,
+            "spec": {"minAvailable": 2, "selector": selector},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
+        },
+    ]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    support.kubectl(cluster, "apply", "--server-side", "-f", "-", stdin=text)
+    support.wait_for("three pods are ready", lambda: lacking(cluster), timeout=180)
+    return f"http://{support.objects(cluster, 'service', 'web')[0]['spec']['clusterIP']}"
+
+
+def lacking(lab: Lab) -> str | None:
+    """None if all three pods are ready."""
+    healthy = support.objects(lab, "pdb", "web")[0].get("status", {}).get("currentHealthy")
+    return None if healthy == 3 else f"{healthy} healthy pods"
+
+
+@contextlib.contextmanager
+def client(lab: Lab, host: str, url: str, told: dict[str, t.Any]) -> collections.abc.Iterator[None]:
+    """Ask the Service from a host all the time; afterwards ``told`` has what came of it."""
+    support.shell(lab, host, f"rm -f {END}")
+    call = [*ssh_command(lab, host), "--", "python3", "-", url, END]
+    with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        process.stdin.write(CLIENT)
+        process.stdin.close()
+        process.stdin = None
+        try:
+            yield
+        finally:
+            support.shell(lab, host, f"touch {END}")
+        out, _err = process.communicate(timeout=60)
+    told.update(json.loads(out))
+
+
+@contextlib.contextmanager
+def power_button(lab: Lab) -> collections.abc.Iterator[None]:
+    """A container that reboots is off; somebody switches it on again."""
+    over = threading.Event()
+
+    def press() -> None:
+        while not over.wait(1):
+            off = [each.host.name for each in labs.status(lab) if each.power == "off"]
+            if off:
+                labs.power(lab, off, "on")
+
+    thread = threading.Thread(target=press, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(120)
+
+
+def runs(lab: Lab) -> dict[str, int]:
+    """How often each host was maintained; one that reboots counts as none."""
+
+    def count(host: str) -> int:
+        return int(support.ask(lab, host, "sh", "-c", "cat /root/maintained 2>/dev/null | wc -l").stdout or 0)
+
+    return support.everywhere(lab, count)
+
+
+def test_nobody_notices_that_every_host_is_rebooted(cluster: Lab, service: str, tmp_path: Path) -> None:
+    tasks = tmp_path / "reboot.yml"
+    tasks.write_text(REBOOT)
+    words = ["maintain", "-i", str(cluster.inventory), "--tasks", str(tasks), "--limit"]
+    told: dict[str, t.Any] = {}
+    started = time.monotonic()
+    with power_button(cluster), client(cluster, "w1", service, told):
+        program = str(Path(sys.executable).with_name("slipway"))
+        with subprocess.Popen(
+            [program, *words, "all:!w1"], cwd=support.ROOT, stdout=subprocess.DEVNULL, start_new_session=True
+        ) as first:
+            try:
+                support.wait_for("the third host's turn", lambda: None if runs(cluster)["cp3"] else "no", timeout=1200)
+            finally:
+                os.killpg(first.pid, signal.SIGKILL)
+        support.slipway(*words, "all:!w1", timeout=3600).require()
+    print(f"five hosts rebooted in {time.monotonic() - started:.0f} s: {json.dumps(told)}")
+    assert told["asked"] > 100
+    assert told["failed"] == []
+    done = runs(cluster)
+    assert done["cp1"] == done["cp2"] == 1, "what was finished is not done again"
+    assert all(done[host] for host in ("cp3", "w2", "w3"))
+
+    told.clear()
+    with power_button(cluster), client(cluster, "w2", service, told):
+        support.slipway(*words, "w1", timeout=1200).require()
+    print(f"the last host rebooted: {json.dumps(told)}")
+    assert told["failed"] == []
+    nodes = support.objects(cluster, "nodes")
+    assert not [node["metadata"]["name"] for node in nodes if node["spec"].get("unschedulable")]
+    support.slipway("verify", "-i", str(cluster.inventory)).require()
+
+
+def members(lab: Lab, host: str = "cp2") -> set[str]:
+    """The names of etcd's members."""
+    listed = json.loads(support.etcdctl(lab, "member", "list", "-w=json", host=host))
+    return {member["name"] for member in listed["members"]}
+
+
+def test_a_second_of_three_is_not_removed_while_one_is_down(cluster: Lab) -> None:
+    words = ("-i", str(cluster.inventory), "--confirm", cluster.name)
+    labs.power(cluster, ["cp3"], "off", cut=True)
+    refused = support.slipway("remove", "cp1", *words).require(1)
+    assert "before 3 voting members, 2 healthy, quorum 2" in refused.out
+    assert "after 2 voting members, 1 healthy, quorum 2" in refused.out
+    assert members(cluster) == {"cp1", "cp2", "cp3"}
+    assert support.on(cluster, "cp1", "systemctl", "is-active", "kube-apiserver").strip() == "active"
+
+    said = support.slipway("remove", "cp3", "--dead", *words).require()
+    assert "has held the keys" in said.out
+    assert members(cluster) == {"cp1", "cp2"}
+    labs.renew(cluster, ["cp3"])
+    support.slipway("apply", "-i", str(cluster.inventory)).require()
+    assert members(cluster) == {"cp1", "cp2", "cp3"}
+
+
+def test_the_first_host_of_the_inventory_is_removed_and_comes_back(cluster: Lab, service: str) -> None:
+    told: dict[str, t.Any] = {}
+    words = ("-i", str(cluster.inventory), "--confirm", cluster.name)
+    with client(cluster, "w1", service, told):
+        said = support.slipway("remove", "cp1", *words).require()
+    assert "has held the keys" in said.out
+    assert members(cluster) == {"cp2", "cp3"}
+    names = {node["metadata"]["name"] for node in support.objects(cluster, "nodes", host="cp2")}
+    assert "cp1" not in names
+    assert told["failed"] == []
+    support.slipway("apply", "-i", str(cluster.inventory)).require()
+    assert members(cluster) == {"cp1", "cp2", "cp3"}
+    support.wait_for("all is well", lambda: support.settled(cluster), timeout=240)
+    support.slipway("verify", "-i", str(cluster.inventory)).require()
