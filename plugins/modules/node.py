@@ -61,6 +61,13 @@ options:
     description: Seconds to wait until all the Nodes are Ready, also when nothing changed. V(0) does not wait.
     type: int
     default: 0
+  approver:
+    description:
+      - A systemd unit of this host that approves the Nodes' requests for serving certificates when it is started.
+      - It is started after that wait, as long as such a request is pending, and for half a minute at most. So the logs
+        of pods can be read as soon as the module has ended, however seldom a timer starts the unit.
+    type: str
+    default: ""
 extends_documentation_fragment:
   - slipway.cluster.kubectl
 attributes:
@@ -148,6 +155,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     },
     "timeout": {"type": "int", "default": 120},
     "wait_ready": {"type": "int", "default": 0},
+    "approver": {"type": "str", "default": ""},
 }
 
 
@@ -159,13 +167,14 @@ class Want:
     nodes: Nodes
     timeout: int
     wait_ready: int
+    approver: str
 
 
 def parse(params: dict[str, t.Any]) -> Want:
     """The parameters as typed data."""
     machine = Machine()
     nodes = Nodes(machine, Kubectl(machine, params["kubectl"], params["kubeconfig"]))
-    return Want(parse_nodes(params["nodes"]), nodes, params["timeout"], params["wait_ready"])
+    return Want(parse_nodes(params["nodes"]), nodes, params["timeout"], params["wait_ready"], params["approver"])
 
 
 def observe(_machine: Machine, want: Want) -> NodesSeen:
@@ -184,9 +193,12 @@ def apply(_machine: Machine, want: Want, change: Change) -> None:
 
 
 def settle(_machine: Machine, want: Want) -> None:
-    """Wait for readiness if asked to."""
+    """Wait for readiness and serving certificates if asked to."""
+    names = [node.name for node in want.wanted]
     if want.wait_ready > 0:
-        want.nodes.wait_ready([node.name for node in want.wanted], timeout=want.wait_ready)
+        want.nodes.wait_ready(names, timeout=want.wait_ready)
+    if want.approver:
+        want.nodes.wait_served(names, want.approver)
 
 
 def result(_machine: Machine, want: Want) -> dict[str, t.Any]:

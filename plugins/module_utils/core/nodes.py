@@ -27,6 +27,7 @@ _UNREADY_TAINTS = (
     "node.kubernetes.io/not-ready",
     "node.kubernetes.io/unreachable",
 )
+SERVING_SIGNER = "kubernetes.io/kubelet-serving"
 _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _PREFIX = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
@@ -174,6 +175,23 @@ def unready(names: t.Iterable[str], seen: NodesSeen) -> dict[str, str]:
         elif not node.ready:
             reasons[name] = node.condition
     return reasons
+
+
+def unserved(names: t.Iterable[str], listing: t.Mapping[str, t.Any]) -> list[str]:
+    """The nodes of ``names`` with a request for a serving certificate that nobody has decided, nor its signer filled.
+
+    ``listing`` is of CertificateSigningRequests. Without that certificate the API server cannot ask a kubelet for logs.
+    """
+    users = {f"system:node:{name}": name for name in names}
+    found = set()
+    for item in listing.get("items") or ():
+        spec, status = item.get("spec") or {}, item.get("status") or {}
+        ended = status.get("certificate") or any(
+            condition.get("type") in ("Denied", "Failed") for condition in status.get("conditions") or ()
+        )
+        if spec.get("signerName") == SERVING_SIGNER and spec.get("username") in users and not ended:
+            found.add(users[spec["username"]])
+    return sorted(found)
 
 
 def unready_problems(reasons: t.Mapping[str, str], seconds: float) -> list[Problem]:

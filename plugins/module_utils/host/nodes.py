@@ -9,12 +9,23 @@ import time
 import typing as t
 
 from ..core.change import Change
-from ..core.nodes import NodeSeen, NodesSeen, NodeStep, patch_of, summarize_nodes, unready, unready_problems
+from ..core.nodes import (
+    SERVING_SIGNER,
+    NodeSeen,
+    NodesSeen,
+    NodeStep,
+    patch_of,
+    summarize_nodes,
+    unready,
+    unready_problems,
+    unserved,
+)
 from ..core.problems import Problem, SlipwayError
 from .kubectl import Kubectl
 from .machine import Machine
 
 _ATTEMPTS = 5
+_SERVING_SECONDS = 30.0
 
 
 class Nodes:
@@ -58,6 +69,19 @@ class Nodes:
                 return
             if time.monotonic() >= end:
                 raise SlipwayError(unready_problems(reasons, timeout))
+            time.sleep(0.5)
+
+    def wait_served(self, names: t.Sequence[str], approver: str) -> None:
+        """Start the unit ``approver`` as long as a Node waits for its serving certificate, and half a minute at most.
+
+        No error afterwards: a request that the approver refuses stays pending, and it says why.
+        """
+        end = time.monotonic() + _SERVING_SECONDS
+        while time.monotonic() < end:
+            arguments = ["get", "csr", f"--field-selector=spec.signerName={SERVING_SIGNER}"]
+            if not unserved(names, self._kubectl.json(arguments) or {}):
+                return
+            self._machine.run(["systemctl", "start", approver], check=False, timeout=60)
             time.sleep(0.5)
 
     def _wait_registered(self, name: str, timeout: float) -> None:

@@ -25,6 +25,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import 
     summarize_nodes,
     unready,
     unready_problems,
+    unserved,
 )
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 
@@ -272,3 +273,29 @@ def test_all_bad_parameters_are_named_at_once() -> None:
     assert len(caught.value.problems) == 6
     for part in ("has no name", "label a b=1", "label /x=1", "label ok=not ok", "taint k:Never", "more than once"):
         assert part in text
+
+
+SERVING = "kubernetes.io/kubelet-serving"
+CLIENT = "kubernetes.io/kube-apiserver-client-kubelet"
+
+
+@pytest.mark.parametrize(
+    ("signer", "user", "status", "expected"),
+    [
+        (SERVING, "system:node:w1", {}, ["w1"]),
+        (SERVING, "system:node:w1", None, ["w1"]),
+        (SERVING, "system:node:w1", {"conditions": [{"type": "Approved"}]}, ["w1"]),
+        (SERVING, "system:node:w1", {"conditions": [{"type": "Approved"}], "certificate": "LS0t"}, []),
+        (SERVING, "system:node:w1", {"conditions": [{"type": "Denied"}]}, []),
+        (SERVING, "system:node:w1", {"conditions": [{"type": "Approved"}, {"type": "Failed"}]}, []),
+        (SERVING, "system:node:other", {}, []),
+        (CLIENT, "system:node:w1", {}, []),
+    ],
+)
+def test_who_waits_for_a_serving_certificate(signer: str, user: str, status: Api | None, expected: list[str]) -> None:
+    item = {"spec": {"signerName": signer, "username": user}, "status": status}
+    assert unserved(["cp1", "w1"], {"items": [item, item]}) == expected
+
+
+def test_without_requests_nobody_waits() -> None:
+    assert unserved(["w1"], {}) == []

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import time
 import typing as t
 
 import pytest
@@ -40,8 +41,7 @@ class Script(Machine):
         timeout: float = 60,
         env: t.Mapping[str, str] | None = None,
     ) -> Output:
-        assert env is not None
-        assert env["KUBECONFIG"] == KUBECONFIG
+        assert (env or {}).get("KUBECONFIG") == (KUBECONFIG if argv[0] == KUBECTL else None)
         self.asked.append((list(argv), json.loads(stdin) if stdin else None))
         return self.answers.pop(0)
 
@@ -147,3 +147,25 @@ def test_a_node_that_is_as_wanted_meanwhile_is_not_patched() -> None:
     machine = Script(listing(unschedulable=True))
     Nodes(machine, Kubectl(machine)).apply(change, timeout=1)
     assert [argv[1] for argv, _stdin in machine.asked] == ["get"]
+
+
+def requests(**status: t.Any) -> Output:
+    spec = {"signerName": "kubernetes.io/kubelet-serving", "username": "system:node:w1"}
+    return Output(0, json.dumps({"items": [{"spec": spec, "status": status}]}), "")
+
+
+def test_the_approver_is_started_as_long_as_a_serving_certificate_is_pending() -> None:
+    approved = {"conditions": [{"type": "Approved"}]}
+    machine = Script(requests(), Output(0, "", ""), requests(**approved), Output(0, "", ""), requests(certificate="x"))
+    Nodes(machine, Kubectl(machine)).wait_served(["w1"], "keeper.service")
+    assert [argv[1:3] for argv, _stdin in machine.asked if argv[0] == "systemctl"] == [["start", "keeper.service"]] * 2
+    assert [argv[1] for argv, _stdin in machine.asked] == ["get", "start", "get", "start", "get"]
+
+
+def test_a_request_that_stays_pending_is_no_error_of_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    machine = Script(*[requests(), Output(1, "", "failed")] * 2)
+    Nodes(machine, Kubectl(machine)).wait_served(["w1"], "keeper.service")
+    assert len(machine.asked) == 4
