@@ -135,7 +135,8 @@ def test_limit_that_matches_nobody_is_a_failure(playbook: str) -> None:
 
 
 def test_interrupt_stops_ansible_and_exits_130(tmp_path: pathlib.Path) -> None:
-    sleeping = [{**PLAYBOOK[0], "tasks": [{"name": "Wait", "ansible.builtin.pause": {"seconds": 60}}]}]
+    # A pause would ask a person what to do now, and wait for the answer for ever.
+    sleeping = [{**PLAYBOOK[0], "tasks": [{"name": "Wait", "ansible.builtin.wait_for": {"timeout": 20}}]}]
     path = tmp_path / "sleep.yml"
     path.write_text(json.dumps(sleeping))
     program = (
