@@ -78,9 +78,9 @@ def untouched(lab: Lab, but: str = "nothing") -> collections.abc.Iterator[None]:
     assert [line for line in found if but not in line] == []
 
 
-def the(run: support.Run, where: str, *, warning: bool = False) -> Problem:
+def the(run: support.Run, where: str) -> Problem:
     """The one problem about ``where``, which says all three things."""
-    found = [problem for problem in run.problems if where in problem.where and problem.warning is warning]
+    found = [problem for problem in run.problems if where in problem.where and not problem.warning]
     assert len(found) == 1, run.problem_text() or run.output()
     assert found[0].found
     assert found[0].expected
@@ -124,10 +124,10 @@ def test_a_pod_network_too_small_for_the_hosts_is_refused_with_the_numbers(inven
 
 
 def test_an_even_number_of_etcd_members_is_a_warning(inventory: t.Callable[..., Path]) -> None:
-    run = support.ansible_run(inventory(groups={"slipway_etcd": ["cp1", "w1"]}), "apply", "--check")
-    problem = the(run, "slipway_etcd", warning=True)
-    assert "2 etcd members" in problem.found
-    assert "an odd number" in problem.expected
+    said = support.slipway("plan", "--json", "-i", str(inventory(groups={"slipway_etcd": ["cp1", "w1"]}))).require(2)
+    (warning,) = [each for each in json.loads(said.out)["warnings"] if each["where"] == "slipway_etcd"]
+    assert "2 etcd members" in warning["found"]
+    assert "an odd number" in warning["expected"]
 
 
 def test_an_unknown_version_is_refused_with_those_that_are_known(inventory: t.Callable[..., Path]) -> None:
