@@ -52,6 +52,10 @@ class Inputs:
     silent: t.Mapping[str, str]
     asked: t.AbstractSet[str] = frozenset()
 
+    def outside(self, spec: ClusterSpec) -> frozenset[str]:
+        """The hosts of the cluster that are not of this run."""
+        return frozenset(spec.nodes) - self.asked if self.asked else frozenset()
+
 
 def version_sets(directory: Path = SETS) -> dict[str, dict[str, str]]:
     """Every known version set by Kubernetes minor."""
@@ -117,7 +121,7 @@ def make(inputs: Inputs) -> dict[str, t.Any]:
     layout, nodes = resolve(dataclasses.replace(spec, versions=versions), probes, _cluster_id(probes))
     known = {name: planner.observation(inputs.probes[name]) for name in probes if name in nodes}
     marks = {name: planner.marks(layout, nodes[name], known[name]) for name in known}
-    outside = set(spec.nodes) - inputs.asked if inputs.asked else set()
+    outside = inputs.outside(spec)
     verdict = evidence.judge(spec, {name: probes[name] for name in known}, marks, outside)
     problems += [*verdict.problems, *newer_release(_recorded(inputs), release())]
     if problems or lock is None:
@@ -181,9 +185,8 @@ def _preflight(
     """What stands in the way goes to ``problems``; returned is what does not."""
     clocks = {name: preflight.Clock(clock["before"], clock["after"]) for name, clock in inputs.clocks.items()}
     architectures = {artifact.architecture for artifact in lock.artifacts} if lock else preflight.ARCHITECTURES
-    outside = set(spec.nodes) - inputs.asked if inputs.asked else set()
     found = preflight.check(
-        spec, probes, silent=inputs.silent, clocks=clocks, architectures=architectures, outside=outside
+        spec, probes, silent=inputs.silent, clocks=clocks, architectures=architectures, outside=inputs.outside(spec)
     )
     silent = {node.name for node in spec.present if node.name not in probes}
     # A host that is down does not stop the others; whether they can go on without it is the evidence's question.
@@ -313,10 +316,7 @@ def _groups(node: Node, spec: ClusterSpec, plan: planner.Blueprint) -> dict[str,
         turns = "control_plane" if node.control_plane or node.etcd else "workers"
         parents = [f"slipway_rolling_{turns}", *hooks]
         return {"key": "_".join(["slipway_rolling_as", *roles, *hooks]), "parents": ["slipway_changing", *parents]}
-    keys = [*(["slipway_receiving"] if node.host in plan.receiving else ["slipway_making"] if _has_keys(node) else [])]
-    member = [
-        *(["slipway_joining_etcd"] if node.host in plan.members else ["slipway_forming_etcd"] if node.etcd else [])
-    ]
+    keys, member = _key_group(node, plan), _etcd_group(node, plan)
     return {
         "key": "_".join(["slipway_pending_as", *roles, *keys, *member, *hooks]),
         "parents": [
@@ -330,8 +330,16 @@ def _groups(node: Node, spec: ClusterSpec, plan: planner.Blueprint) -> dict[str,
     }
 
 
-def _has_keys(node: Node) -> bool:
-    return node.control_plane or node.etcd
+def _key_group(node: Node, plan: planner.Blueprint) -> list[str]:
+    if node.host in plan.receiving:
+        return ["slipway_receiving"]
+    return ["slipway_making"] if node.control_plane or node.etcd else []
+
+
+def _etcd_group(node: Node, plan: planner.Blueprint) -> list[str]:
+    if node.host in plan.members:
+        return ["slipway_joining_etcd"]
+    return ["slipway_forming_etcd"] if node.etcd else []
 
 
 def _manifests(spec: ClusterSpec, layout: Layout, lock: Lock, *, resolvers: bool) -> dict[str, list[dict[str, t.Any]]]:

@@ -94,7 +94,7 @@ def plan_etcd(want: EtcdWant, seen: EtcdSeen) -> list[Change]:
         # A run was killed between the mark and the removal of the intent.
         cut = [Change(f"remove {INITIAL}", data=Absent(INITIAL))] if seen.initial else []
         _refuse_restart(own, members, steps)
-        return [*cut, *steps, *_promotion(own)]
+        return [*cut, *steps, *([_PROMOTION] if own and own.learner else [])]
     if seen.formed and seen.data:
         return _join(want, dataclasses.replace(seen, data=False), steps, members, [_WIPE])
     if seen.data and not seen.initial and not seen.formed:
@@ -120,16 +120,14 @@ def plan_etcd(want: EtcdWant, seen: EtcdSeen) -> list[Change]:
     return _bootstrap(want, seen, steps)
 
 
+_PROMOTION = Change(PROMOTE, data=("promote",))
+_FORMED = Change("record that etcd has formed", data=("formed",))
 _WIPE = Change("remove the data of a member that the cluster has removed", data=("wipe",))
 
 
 def own_member(want: EtcdWant, members: t.Sequence[Member]) -> t.Optional[Member]:
     """This host's entry in the member list, by its peer URL: names are empty until a member has started."""
     return find_member(members, peer_url=want.peer_url)
-
-
-def _promotion(own: t.Optional[Member]) -> list[Change]:
-    return [Change(PROMOTE, data=("promote",))] if own and own.learner else []
 
 
 def _split(steps: t.Sequence[Change]) -> tuple[list[Change], list[Change]]:
@@ -162,9 +160,8 @@ def _join(
         )
     if not seen.data and not any(change.data[0] in ("start", "restart") for change in unit):
         unit = [*unit, *(Change(f"restart {UNIT}", data=("restart", each)) for each in _units(want))]
-    learner = own is None or lost or own.learner
-    promotion = [Change(PROMOTE, data=("promote",))] if learner else []
-    return [*first, *files, *changes, *unit, *promotion, Change("record that etcd has formed", data=("formed",))]
+    promotion = [_PROMOTION] if own is None or lost or own.learner else []
+    return [*first, *files, *changes, *unit, *promotion, _FORMED]
 
 
 def _refuse_restart(own: t.Optional[Member], members: t.Sequence[Member], steps: t.Iterable[Change]) -> None:
@@ -234,4 +231,4 @@ def _bootstrap(want: EtcdWant, seen: EtcdSeen, steps: list[Change]) -> list[Chan
                 )
             )
         intent = [Change("record the intent to form etcd", after=want.initial, data=("intent", want.initial))]
-    return [*files, *intent, *unit, Change("record that etcd has formed", data=("formed",))]
+    return [*files, *intent, *unit, _FORMED]

@@ -38,8 +38,8 @@ class Evidence:
 
     ``leader`` is the control-plane host that is asked and told things; ``generator`` the one host that may make what
     all share, if any may; ``holder`` the one that has it, or will have, and from which others get it; ``shared`` its
-    fingerprints where it has it already; ``bootstrap`` whether etcd may form a cluster; ``members`` those of the
-    cluster that lives, empty if none does.
+    fingerprints where it has it already; ``receiving`` are the hosts that lack some of it; ``bootstrap`` whether etcd
+    may form a cluster; ``members`` those of the cluster that lives, empty if none does.
     """
 
     leader: str
@@ -48,6 +48,7 @@ class Evidence:
     problems: tuple[Problem, ...] = ()
     holder: str = ""
     shared: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    receiving: frozenset[str] = frozenset()
     members: tuple[Member, ...] = ()
 
 
@@ -83,6 +84,9 @@ def judge(
         problems=tuple(problems),
         holder=holder,
         shared=marks[holder].shared if holder in marks and marks[holder].complete else {},
+        receiving=frozenset(
+            name for name in voters if holder and name != holder and name in marks and not marks[name].complete
+        ),
         members=members,
     )
 

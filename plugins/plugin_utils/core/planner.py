@@ -240,7 +240,7 @@ def build(context: Context) -> Blueprint:
         seeded,
         joining,
         node_params,
-        receiving=tuple(name for name in sorted(seen) if _receives(context, nodes[name])),
+        receiving=tuple(name for name in sorted(seen) if name in context.verdict.receiving),
         members=tuple(name for name in sorted(steps) if _becomes_member(steps[name])),
         rolling=rolling,
     )
@@ -259,15 +259,6 @@ def _is_rolling(seen: Observation, steps: t.Iterable[Step]) -> bool:
 def _becomes_member(steps: t.Iterable[Step]) -> bool:
     """Whether the host joins an etcd cluster that lives, or is promoted there: one host at a time."""
     return any(step.phase == "etcd" and step.change.name == PROMOTE for step in steps)
-
-
-def _receives(context: Context, own: Node) -> bool:
-    """Whether the host gets the cluster's keys from the one that has them."""
-    holder = context.verdict.holder
-    if not (own.control_plane or own.etcd) or not holder or own.host == holder:
-        return False
-    want = pki.pki_want(context.layout, own, generate=False)
-    return len(shared_fingerprints(want, context.seen[own.host].pki)) < len(want.shared)
 
 
 def _each[T](hosts: t.Iterable[str], work: t.Callable[[str], T]) -> tuple[dict[str, T], list[Problem]]:
@@ -335,7 +326,7 @@ def _plan_host(
 def keys_want(context: Context, own: Node) -> PkiWant:
     """The host's keys: made here, or got from the host that has them, and the same as there in any case."""
     want = pki.pki_want(context.layout, own, generate=own.host == context.verdict.generator)
-    receives = _receives(context, own)
+    receives = own.host in context.verdict.receiving
     names = {item.name for item in want.shared}
     expected = {name: found for name, found in context.verdict.shared.items() if name in names}
     return dataclasses.replace(want, awaits=receives, receive=receives, expected=expected)

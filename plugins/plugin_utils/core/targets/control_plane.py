@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core.etcd import UNIT as ETCD_UNIT
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import Directory, File, HostState, Unit
 
 from ..layout import Layout, Node
 from . import paths
 from .etcd import CIPHERS, CLIENT_PORT, client_url
-from .etcd import UNIT as ETCD_UNIT
 from .text import Service, flags, kubeconfig, to_yaml
 
 APISERVER_UNIT = "kube-apiserver.service"

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core.etcd import INITIAL, UNIT
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import Directory, File, HostState, Unit
 
 from ..layout import Layout, Member, Node
@@ -13,9 +14,7 @@ from .text import NOTICE, Service
 CLIENT_PORT = 2379
 PEER_PORT = 2380
 METRICS_PORT = 2381
-UNIT = "etcd.service"
 ENVIRONMENT = "/etc/etcd/etcd.env"
-INITIAL = "/etc/etcd/initial.env"
 DATA = "/var/lib/etcd"
 # Strong suites that both etcd and Go offer below TLS 1.3 (CIS benchmark 2.x); TLS 1.3 suites are not configurable.
 CIPHERS = (
