@@ -16,6 +16,8 @@ description:
     Service until every endpoint was met, by DNS names; reads logs, runs a command, deletes a pod, kills another.
   - Removes the namespace at the end whatever happened. What a killed run left behind is removed by a later one.
   - Fails if any finding is not as it should be, with the cause and a hint for each.
+  - Without etcdctl or its certificate on this host etcd is not asked directly; without O(etcd_endpoints) the member of
+    this host is asked, and all others through it.
   - Runs on a host that has kubectl and an administrator's kubeconfig, usually a control-plane host.
 author: Slipway maintainers (@slipway)
 options:
@@ -38,27 +40,6 @@ options:
       - A DNS name outside the cluster, asked from pods if this host itself resolves it. An empty one is not asked.
     type: str
     default: kubernetes.io
-  etcdctl:
-    description: The etcdctl program; without it or O(etcd_certificate) on this host, etcd is not asked directly.
-    type: path
-    default: /opt/slipway/etcd/current/etcdctl
-  etcd_endpoints:
-    description: Endpoints of any etcd members; the others are found through them.
-    type: list
-    elements: str
-    default: ["https://127.0.0.1:2379"]
-  etcd_ca:
-    description: The CA of etcd's certificates.
-    type: path
-    default: /etc/kubernetes/pki/etcd/ca.crt
-  etcd_certificate:
-    description: A client certificate for etcd.
-    type: path
-    default: /etc/kubernetes/pki/etcd/root-client.crt
-  etcd_key:
-    description: The key of that certificate.
-    type: path
-    default: /etc/kubernetes/pki/etcd/root-client.key
   timeout:
     description:
       - Seconds that each wait may take, such as the one for the pods to start.
@@ -68,6 +49,7 @@ options:
     default: 60
 extends_documentation_fragment:
   - slipway.cluster.kubectl
+  - slipway.cluster.etcdctl
 attributes:
   check_mode:
     support: partial
@@ -151,10 +133,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 from ansible_collections.slipway.cluster.plugins.module_utils.core.verify import table
+from ansible_collections.slipway.cluster.plugins.module_utils.host.etcdctl import ARGUMENTS as ETCD_ARGUMENTS
+from ansible_collections.slipway.cluster.plugins.module_utils.host.etcdctl import Etcdctl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import ARGUMENTS
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine
 from ansible_collections.slipway.cluster.plugins.module_utils.host.verify import (
-    Etcd,
     VerifyWant,
     problems_of,
     verify_cluster,
@@ -162,21 +145,18 @@ from ansible_collections.slipway.cluster.plugins.module_utils.host.verify import
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **ARGUMENTS,
+    **ETCD_ARGUMENTS,
     "image": {"type": "str", "required": True},
     "nodes": {"type": "dict", "default": {}},
     "domain": {"type": "str", "default": "cluster.local"},
     "outside_name": {"type": "str", "default": "kubernetes.io"},
-    "etcdctl": {"type": "path", "default": "/opt/slipway/etcd/current/etcdctl"},
-    "etcd_endpoints": {"type": "list", "elements": "str", "default": ["https://127.0.0.1:2379"]},
-    "etcd_ca": {"type": "path", "default": "/etc/kubernetes/pki/etcd/ca.crt"},
-    "etcd_certificate": {"type": "path", "default": "/etc/kubernetes/pki/etcd/root-client.crt"},
-    "etcd_key": {"type": "path", "default": "/etc/kubernetes/pki/etcd/root-client.key", "no_log": False},
     "timeout": {"type": "int", "default": 60},
 }
 
 
 def parse(params: dict[str, t.Any]) -> VerifyWant:
     """The parameters as typed data."""
+    endpoints = params["etcd_endpoints"] or ["https://127.0.0.1:2379"]
     return VerifyWant(
         kubectl=params["kubectl"],
         kubeconfig=params["kubeconfig"],
@@ -184,13 +164,7 @@ def parse(params: dict[str, t.Any]) -> VerifyWant:
         domain=params["domain"],
         outside_name=params["outside_name"],
         nodes={str(name): str(version or "") for name, version in params["nodes"].items()},
-        etcd=Etcd(
-            etcdctl=params["etcdctl"],
-            endpoints=tuple(params["etcd_endpoints"]),
-            ca=params["etcd_ca"],
-            certificate=params["etcd_certificate"],
-            key=params["etcd_key"],
-        ),
+        etcd=Etcdctl.from_params(Machine(), {**params, "etcd_endpoints": endpoints}),
         timeout=params["timeout"],
     )
 

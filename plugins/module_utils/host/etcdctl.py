@@ -67,9 +67,25 @@ class Etcdctl:
         if output.rc != 0 and "member not found" not in output.stderr:
             raise self._failure(["member", "remove", member.id], output)
 
-    def _require_files(self) -> None:
+    def answers(self) -> tuple[list[dict[str, t.Any]], list[dict[str, t.Any]]]:
+        """What every member says of its health, and its status, as etcdctl's JSON.
+
+        If nobody answers, the first is one entry with the error.
+        """
+        said = [self._run(["endpoint", verb, "--cluster"], check=False) for verb in ("health", "status")]
+        try:
+            health, status = (json.loads(output.stdout) for output in said)
+        except ValueError:
+            return [{"endpoint": ",".join(self.endpoints), "error": said[0].stderr.strip()[-300:]}], []
+        return health, status
+
+    def missing(self) -> list[str]:
+        """Which of the files that asking takes are not on this host."""
         paths = (self.program, self.ca, self.certificate, self.key)
-        missing = [path for path in paths if not self.machine.exists(path)]
+        return [path for path in paths if not self.machine.exists(path)]
+
+    def _require_files(self) -> None:
+        missing = self.missing()
         if missing:
             raise SlipwayError(
                 Problem("etcdctl", f"{', '.join(missing)}: not on this host", "etcdctl and a client certificate")

@@ -19,22 +19,12 @@ from ..core.problems import Problem, SlipwayError
 from ..core.verify import Check
 from ..core.verify_workload import BACKEND, PodSeen
 from .api_proxy import ApiProxy, open_proxy
+from .etcdctl import Etcdctl
 from .kubectl import Kubectl
 from .machine import Machine
 from .verify_talk import Talk, message, parallel
 
 _PAUSE_SECONDS = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Etcd:
-    """How etcd is asked; the paths are on this host."""
-
-    etcdctl: str
-    endpoints: tuple[str, ...]
-    ca: str
-    certificate: str
-    key: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +41,7 @@ class VerifyWant:
     domain: str
     outside_name: str
     nodes: t.Mapping[str, str]
-    etcd: Etcd
+    etcd: Etcdctl
     timeout: float
 
 
@@ -124,7 +114,7 @@ class _Run:
         objects = verify_workload.workload_objects(namespace=self._namespace, image=self._want.image, nodes=len(ready))
         self._kubectl.apply([verify_workload.namespace_object(self._namespace), *objects])
         checks = [
-            find("etcd", lambda: _check_etcd(self._machine, self._want.etcd)),
+            find("etcd", lambda: _check_etcd(self._want.etcd)),
             find("controllers", lambda: _check_controllers(self._kubectl)),
             judged,
             find("kubelets", lambda: _check_node_health(proxy, nodes, "kubelets", "/proxy/healthz")),
@@ -241,27 +231,12 @@ def _check_api_servers(kubectl: Kubectl) -> Check:
     return verify.judge_readyz(answers, bodies)
 
 
-def _check_etcd(machine: Machine, etcd: Etcd) -> Check:
-    if not (machine.exists(etcd.etcdctl) and machine.exists(etcd.certificate)):
+def _check_etcd(etcd: Etcdctl) -> Check:
+    if etcd.missing():
         return verify.skipped(
             "etcd", "no etcdctl or no client certificate on this host; the API servers' /readyz asks it"
         )
-    command = [
-        etcd.etcdctl,
-        f"--endpoints={','.join(etcd.endpoints)}",
-        f"--cacert={etcd.ca}",
-        f"--cert={etcd.certificate}",
-        f"--key={etcd.key}",
-        "endpoint",
-        "--cluster",
-        "--write-out=json",
-    ]
-    answers = [machine.run([*command, verb], check=False, timeout=30) for verb in ("health", "status")]
-    try:
-        health, status = (json.loads(answer.stdout) for answer in answers)
-    except ValueError:
-        health, status = [{"endpoint": ",".join(etcd.endpoints), "error": answers[0].stderr.strip()[-300:]}], []
-    return verify.judge_etcd(health, status)
+    return verify.judge_etcd(*etcd.answers())
 
 
 def _check_controllers(kubectl: Kubectl) -> Check:

@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from ansible_collections.slipway.cluster.plugins.module_utils.core.verify import Check
 from ansible_collections.slipway.cluster.plugins.module_utils.host import verify
+from ansible_collections.slipway.cluster.plugins.module_utils.host.etcdctl import Etcdctl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine, Output
 
 Json = dict[str, t.Any]
@@ -192,7 +193,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, Check]]:
             domain="cluster.local",
             outside_name="",
             nodes=options.get("nodes", {}),
-            etcd=verify.Etcd("", (), "", "", ""),
+            etcd=Etcdctl(Machine(), "", (), "", "", ""),
             timeout=1,
         )
         return {check.aspect: check for check in verify.verify_cluster(Impatient(), want)}
