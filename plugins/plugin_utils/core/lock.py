@@ -20,7 +20,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.problems impo
 FORMAT = 1
 LOCK_NAME = "bundle.json"
 SOURCES = ("bundle", "upstream", "mirror")
-KINDS = ("archive", "binary", "image")
+KINDS = ("archive", "binary", "image", "objects")
 PURPOSES = ("node", "test")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -35,7 +35,8 @@ class Artifact:
     """One thing a host fetches: its identity, where it lies, and the sha256 that proves it.
 
     ``kind`` is ``archive`` (tar.gz; ``programs`` are taken out by basename, whatever directory they lie in),
-    ``binary`` (one executable, to be named ``programs[0]``) or ``image`` (an OCI archive called ``reference``).
+    ``binary`` (one executable, to be named ``programs[0]``), ``image`` (an OCI archive called ``reference``) or
+    ``objects`` (a JSON list of Kubernetes objects, which the controller reads).
     A bundle's artefact has ``file`` (relative to the lock) and ``size`` (bytes); upstream's and a mirror's has
     ``url``. An upstream image has only its ``reference``: the runtime pulls it. ``purpose`` is ``node`` for what a
     host needs and ``test`` for what only tests use. The last four fields say how it was built, or who vouched for

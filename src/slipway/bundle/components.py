@@ -19,9 +19,9 @@ from pathlib import Path
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.lock import Artifact, VersionSet
 from slipway.bundle.archive import Image, write_archive, write_image
-from slipway.bundle.compile import compile_programs
+from slipway.bundle.compile import make_programs, module_objects
 from slipway.bundle.files import TEMPORARY, disk_errors, publish, remove_leftovers, sha256_of, sync
-from slipway.bundle.recipes import Output, Recipe, c_flags, go_flags, module_sum, recipe_text
+from slipway.bundle.recipes import Output, Recipe, c_flags, go_flags, module_sum, recipe_text, wheel_sums
 from slipway.bundle.toolchain import Toolchain
 
 # Raised when the same inputs would give other bytes: what archive.py writes, or this file's entries.
@@ -32,14 +32,17 @@ _KEY_LENGTH = 16
 
 @dataclasses.dataclass(frozen=True)
 class Component:
-    """A recipe at one version, with the text of its go.mod and go.sum."""
+    """A recipe at one version, with the text of what pins its bytes: go.mod and go.sum, or requirements.txt alone.
+
+    ``references`` are the names of its images, by output.
+    """
 
     recipe: Recipe
     version: str
     directory: Path
     go_mod: str
     go_sum: str
-    reference: str = ""
+    references: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -54,23 +57,29 @@ def plan_components(versions: VersionSet, recipes: t.Mapping[str, Recipe], artif
     order = [name for name in recipes if name in versions.versions]
     for name in [*order, *(name for name in versions.versions if name not in recipes)]:
         version = versions.versions[name]
-        directory = artifacts / "go" / name / version
         try:
-            component = Component(
-                recipe=recipes[name],
-                version=version,
-                directory=directory,
-                go_mod=(directory / "go.mod").read_text(encoding="utf-8"),
-                go_sum=(directory / "go.sum").read_text(encoding="utf-8"),
-                reference=versions.images[name].bundle if name in versions.images else "",
-            )
+            components.append(_component(recipes[name], version, versions, artifacts))
         except (KeyError, OSError) as error:
-            problems.append(Problem(f"{name} {version}", f"cannot be built: {error}", "a recipe, go.mod and go.sum"))
-        else:
-            components.append(component)
+            expected = "a recipe with what pins its bytes, and a name for each image"
+            problems.append(Problem(f"{name} {version}", f"cannot be built: {error}", expected))
     if problems:
         raise SlipwayError(problems)
     return components
+
+
+def _component(recipe: Recipe, version: str, versions: VersionSet, artifacts: Path) -> Component:
+    directory = artifacts / ("wheels" if recipe.wheel else "go") / recipe.name / version
+    files = ("requirements.txt",) if recipe.wheel else ("go.mod", "go.sum")
+    pins = [(directory / file).read_text(encoding="utf-8") for file in files]
+    images = [output.name for output in recipe.outputs if output.kind == "image"]
+    return Component(
+        recipe=recipe,
+        version=version,
+        directory=directory,
+        go_mod=pins[0],
+        go_sum="".join(pins[1:]),
+        references={name: versions.images[name].bundle for name in images},
+    )
 
 
 def component_key(component: Component, toolchain: Toolchain) -> str:
@@ -81,7 +90,7 @@ def component_key(component: Component, toolchain: Toolchain) -> str:
         component.version,
         component.go_mod,
         component.go_sum,
-        component.reference,
+        ",".join(component.references.values()),
         toolchain.architecture,
         json.dumps(toolchain.facts(component.recipe)),
     ]
@@ -124,14 +133,11 @@ def build_component(component: Component, toolchain: Toolchain, cache: Path) -> 
         work = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{final.name}-", dir=cache))
         try:
             (work / "programs").mkdir()
-            programs = compile_programs(
-                component.recipe, component.version, component.directory, toolchain, work / "programs"
-            )
+            recipe = component.recipe
+            programs = make_programs(recipe, component.version, component.directory, toolchain, work / "programs")
             ready = work / "ready"
             ready.mkdir()
-            artifacts = tuple(
-                _pack(component, output, toolchain, programs, ready) for output in component.recipe.outputs
-            )
+            artifacts = tuple(_pack(component, output, toolchain, programs, ready) for output in recipe.outputs)
             rows = [artifact.as_dict() for artifact in artifacts]
             (ready / _INDEX).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
             sync(ready / _INDEX)
@@ -146,11 +152,14 @@ def _pack(
     component: Component, output: Output, toolchain: Toolchain, programs: t.Mapping[str, Path], ready: Path
 ) -> Artifact:
     architecture = toolchain.architecture
-    suffix = "oci.tar" if output.kind == "image" else "tar.gz"
+    suffix = {"image": "oci.tar", "objects": "json"}.get(output.kind, "tar.gz")
     path = ready / f"{output.name}-{component.version}-linux-{architecture}.{suffix}"
     chosen = {name: programs[name] for name in output.programs}
-    if output.kind == "image":
-        image = Image(component.reference, architecture, output.entrypoint, output.command, output.user)
+    reference = component.references.get(output.name, "")
+    if output.kind == "objects":
+        path.write_text(module_objects(component.recipe, component.directory, component.label), encoding="utf-8")
+    elif output.kind == "image":
+        image = Image(reference, architecture, output.entrypoint, output.command, output.user)
         write_image(path, chosen, image)
     else:
         write_archive(path, chosen)
@@ -158,9 +167,6 @@ def _pack(
     sync(path)
     # Finished artefacts carry the epoch's time, so that a later change shows without reading them.
     os.utime(path, ns=(0, 0))
-    recipe = component.recipe
-    flags = (go_flags if recipe.packages else c_flags)(recipe, component.version)
-    version, checksum = module_sum(component.go_mod, component.go_sum, recipe.module)
     return Artifact(
         name=output.name,
         kind=output.kind,
@@ -170,13 +176,24 @@ def _pack(
         file=f"artifacts/{path.name}",
         size=path.stat().st_size,
         programs=output.programs if output.kind == "archive" else (),
-        reference=component.reference,
+        reference=reference,
         purpose=output.purpose,
-        module=f"{recipe.module}@{version}",
-        module_sum=checksum,
-        go=toolchain.go if recipe.packages else "",
-        flags=(f"CGO_ENABLED={int(recipe.cgo)}", *flags) if recipe.packages else (toolchain.cc, *flags),
+        **_provenance(component, toolchain, made=bool(chosen)),
     )
+
+
+def _provenance(component: Component, toolchain: Toolchain, *, made: bool) -> dict[str, t.Any]:
+    """Where the bytes come from; ``made`` says that programs were compiled."""
+    recipe = component.recipe
+    if recipe.wheel:
+        return {"module": f"{recipe.wheel}=={component.version}", "module_sum": wheel_sums(component.go_mod)}
+    version, checksum = module_sum(component.go_mod, component.go_sum, recipe.module)
+    origin: dict[str, t.Any] = {"module": f"{recipe.module}@{version}", "module_sum": checksum}
+    if not made:
+        return origin
+    flags = (go_flags if recipe.packages else c_flags)(recipe, component.version)
+    compiler = f"CGO_ENABLED={int(recipe.cgo)}" if recipe.packages else toolchain.cc
+    return {**origin, "go": toolchain.go if recipe.packages else "", "flags": (compiler, *flags)}
 
 
 def _drop_older(cache: Path, component: Component, toolchain: Toolchain) -> None:

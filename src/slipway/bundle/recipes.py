@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 import typing as t
 from pathlib import Path
@@ -13,12 +14,17 @@ from pathlib import Path
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from slipway.bundle.places import ARTIFACTS, read_yaml
 
-_KEYS = {"module", "packages", "source", "define", "cgo", "needs", "tags", "archives", "image"}
+_KEYS = {
+    *("module", "packages", "source", "define", "cgo", "needs", "tags", "archives", "image", "images"),
+    *("wheel", "programs", "definitions"),
+}
+# Fields that came later: left out of the recipe's text where they say nothing, so that what was built stays known.
+_LATER = ("wheel", "files", "definitions")
 
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """One artefact that a component's build gives: an archive of programs, or an image of one program."""
+    """One artefact that a component's build gives: an archive of programs, an image, or Kubernetes objects."""
 
     name: str
     kind: str
@@ -42,6 +48,9 @@ class Recipe:
     needs: tuple[str, ...]
     tags: tuple[str, ...]
     outputs: tuple[Output, ...]
+    wheel: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+    definitions: tuple[str, ...] = ()
 
     @property
     def needs_c(self) -> bool:
@@ -61,21 +70,24 @@ def load_recipes(artifacts: Path = ARTIFACTS) -> dict[str, Recipe]:
 def parse_recipe(name: str, row: t.Any) -> Recipe:
     """One component's recipe from its YAML data; raises SlipwayError naming what is missing or unknown."""
     where = f"components.yml: {name}"
-    if not isinstance(row, dict) or not row.get("module") or bool(row.get("packages")) == bool(row.get("source")):
-        raise SlipwayError(Problem(where, "no recipe", "a module and either packages or source"))
+    if not isinstance(row, dict) or not _has_one_origin(row):
+        raise SlipwayError(
+            Problem(where, "no recipe", "a module with packages, source or definitions, or a wheel with programs")
+        )
     unknown = sorted(set(row) - _KEYS)
     if unknown:
         raise SlipwayError(Problem(where, f"unknown {', '.join(unknown)}", f"only {', '.join(sorted(_KEYS))}"))
     packages = _pairs(row.get("packages"))
     source = _pairs(row.get("source"))
-    programs = tuple(program for program, _ in packages + source)
+    files = _pairs(row.get("programs"))
+    programs = tuple(program for program, _ in packages + source + files)
     outputs = _outputs(name, row, programs)
     stray = sorted({program for output in outputs for program in output.programs} ^ set(programs))
     if stray:
         raise SlipwayError(Problem(where, f"{', '.join(stray)} built or shipped, not both", "each program in one"))
     return Recipe(
         name=name,
-        module=row["module"],
+        module=row.get("module", ""),
         packages=packages,
         source=source,
         define=_pairs(row.get("define")),
@@ -83,7 +95,18 @@ def parse_recipe(name: str, row: t.Any) -> Recipe:
         needs=tuple(row.get("needs", ())),
         tags=tuple(row.get("tags", ())),
         outputs=outputs,
+        wheel=row.get("wheel", ""),
+        files=files,
+        definitions=tuple(row.get("definitions", ())),
     )
+
+
+def _has_one_origin(row: t.Mapping[str, t.Any]) -> bool:
+    """Whether the bytes come from one place: programs of a Go or C module, or of a wheel, or objects alone."""
+    if row.get("wheel"):
+        return bool(row.get("programs")) and not row.get("module")
+    programs = [key for key in ("packages", "source") if row.get(key)]
+    return bool(row.get("module")) and (len(programs) == 1 or (not programs and bool(row.get("definitions"))))
 
 
 def _pairs(mapping: t.Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
@@ -91,22 +114,25 @@ def _pairs(mapping: t.Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
 
 
 def _outputs(name: str, row: t.Mapping[str, t.Any], programs: tuple[str, ...]) -> tuple[Output, ...]:
-    image = row.get("image")
-    if image:
-        return (
-            Output(
-                name=name,
-                kind="image",
-                programs=programs,
-                entrypoint=tuple(image["entrypoint"]),
-                command=tuple(image.get("command", ())),
-                user=image.get("user", ""),
-            ),
-        )
+    definitions = (Output(f"{name}-definitions", "objects", ()),) if row.get("definitions") else ()
+    images = {name: {"programs": programs, **row["image"]}} if row.get("image") else row.get("images") or {}
+    if images or not programs:
+        return (*(_image(image, spec) for image, spec in images.items()), *definitions)
     archives = row.get("archives") or {name: {"programs": programs}}
     return tuple(
         Output(archive, "archive", tuple(spec["programs"]), spec.get("purpose", "node"))
         for archive, spec in archives.items()
+    )
+
+
+def _image(name: str, spec: t.Mapping[str, t.Any]) -> Output:
+    return Output(
+        name=name,
+        kind="image",
+        programs=tuple(spec["programs"]),
+        entrypoint=tuple(spec["entrypoint"]),
+        command=tuple(spec.get("command", ())),
+        user=spec.get("user", ""),
     )
 
 
@@ -156,6 +182,15 @@ def module_sum(go_mod: str, go_sum: str, module: str) -> tuple[str, str]:
     )
 
 
+def wheel_sums(requirements: str) -> str:
+    """The sha256 sums of a requirements.txt, one for each architecture; raises SlipwayError if there is none."""
+    found = re.findall(r"--hash=(sha256:[0-9a-f]{64})", requirements)
+    if not found:
+        raise SlipwayError(Problem("requirements.txt", "no sha256", "one for each architecture"))
+    return " ".join(found)
+
+
 def recipe_text(recipe: Recipe) -> str:
     """The recipe as text that changes if and only if the recipe does."""
-    return json.dumps(dataclasses.asdict(recipe), sort_keys=True)
+    fields = dataclasses.asdict(recipe)
+    return json.dumps({key: value for key, value in fields.items() if value or key not in _LATER}, sort_keys=True)

@@ -139,9 +139,14 @@ def plan_downloads(
 def upstream_images(versions: VersionSet, architecture: str) -> list[Artifact]:
     """The images of a version set as upstream names them."""
     return [
-        Artifact(name, "image", versions.versions[name], architecture, reference=names.upstream)
+        Artifact(name, "image", _image_version(versions, name), architecture, reference=names.upstream)
         for name, names in versions.images.items()
     ]
+
+
+def _image_version(versions: VersionSet, image: str) -> str:
+    """The version of the component an image is of: its own name, or the beginning of it (metallb-speaker)."""
+    return versions.versions[image if image in versions.versions else image.rpartition("-")[0]]
 
 
 def parse_checksum(text: str, file: str) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
-from slipway.bundle.compile import compile_programs, explain_failure, is_static
+from slipway.bundle.compile import explain_failure, is_static, make_programs
 from slipway.bundle.recipes import load_recipes, parse_recipe
 from slipway.bundle.toolchain import build_environment, find_toolchain
 
@@ -56,7 +56,7 @@ def test_a_dynamic_program_is_refused(project: Project) -> None:
     target = project.control / "programs"
     target.mkdir()
     with pytest.raises(SlipwayError, match="web linked dynamically"):
-        compile_programs(recipe, "0.5.0", project.artifacts / "go" / "web" / "0.5.0", toolchain, target)
+        make_programs(recipe, "0.5.0", project.artifacts / "go" / "web" / "0.5.0", toolchain, target)
 
 
 def test_everything_missing_is_named_at_once_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from slipway.bundle.recipes import (
     module_sum,
     parse_recipe,
     recipe_text,
+    wheel_sums,
 )
 
 PLAIN: dict[str, t.Any] = {"module": "example.test/a", "packages": {"a": "example.test/a"}}
@@ -110,9 +111,14 @@ def test_a_set_of_the_project_is_complete(name: str) -> None:
         tools = {line.removeprefix("tool").strip() for line in component.go_mod.splitlines()}
         for _, package in component.recipe.packages:
             assert package in tools, f"{component.label}: {package} is not a tool of its go.mod"
-        module_sum(component.go_mod, component.go_sum, component.recipe.module)
-        is_image = component.recipe.outputs[0].kind == "image"
-        assert is_image == (component.recipe.name in versions.images)
+        if component.recipe.wheel:
+            assert f"{component.recipe.wheel}=={component.version} " in component.go_mod
+            assert wheel_sums(component.go_mod).count("sha256:") == 2, "amd64 and arm64"
+        else:
+            module_sum(component.go_mod, component.go_sum, component.recipe.module)
+        images = {output.name for output in component.recipe.outputs if output.kind == "image"}
+        assert images == set(component.references) <= set(versions.images)
+    assert set(versions.images) == {name for component in components for name in component.references}
 
 
 def test_an_unsupported_minor_is_refused_with_those_there_are() -> None:

@@ -180,12 +180,14 @@ def test_parse_checksum(text: str, expected: str | None) -> None:
 @pytest.mark.parametrize("name", known_sets())
 @pytest.mark.parametrize("architecture", upstream.ARCHITECTURES)
 def test_upstream_offers_what_a_bundle_has(name: str, architecture: str) -> None:
-    """Both sources of a set give hosts the same artefacts with the same programs."""
+    """Both sources of a set give hosts the same artefacts with the same programs; lists of objects come in bundles."""
     versions, recipes = load_set(name), load_recipes()
     downloads = plan_downloads(versions, recipes, load_releases(), architecture, Where())
     locked = {(d.artifact.name, d.artifact.programs) for d in downloads}
-    locked |= {(image, recipes[image].outputs[0].programs) for image in versions.images}
-    assert locked == {(o.name, o.programs) for recipe in recipes.values() for o in recipe.outputs}
+    outputs = [output for recipe in recipes.values() for output in recipe.outputs if output.kind != "objects"]
+    locked |= {(image, next(o.programs for o in outputs if o.name == image)) for image in versions.images}
+    assert locked == {(output.name, output.programs) for output in outputs}
+    assert all(image.version for image in upstream.upstream_images(versions, architecture))
     assert all("{" not in d.artifact.url + d.checksum_url for d in downloads)
     assert all(d.artifact.url.startswith("https://") for d in downloads)
 
