@@ -16,6 +16,9 @@ description:
     C(kube-system/slipway-manifests-NAME), remembers what belongs to it; only objects that also carry the label
     C(slipway.cluster/set=NAME) are ever deleted.
   - What differs is decided by the API server's own dry-run, so fields that others own do not count.
+  - A Secret with the annotation C(slipway.cluster/generate) set to C(certificate) or C(random) gets a self-signed
+    certificate (C(tls.crt), C(tls.key)) or a random C(secretkey) when it is made, and keeps it.
+  - Definitions of the Gateway API that are newer than those wanted are left alone.
   - Runs on a host that has kubectl and an administrator's kubeconfig, usually a control-plane host.
 author: Slipway maintainers (@slipway)
 options:
@@ -36,6 +39,21 @@ options:
     description: Whether the whole set shall be gone. O(objects) is then not looked at.
     type: bool
     default: false
+  packed:
+    description: Further objects of the set, as base64 of a gzipped JSON list. For large ones, and for what is secret.
+    type: str
+    default: ""
+  values:
+    description:
+      - Texts that stand for C(@@NAME@@) wherever that is found in a text of an object. They are not logged.
+    type: dict
+    default: {}
+  files:
+    description:
+      - Files of the host whose content, in base64, stands for C(@@NAME@@), such as a CA's certificate for a
+        C(caBundle). One that does not exist yet leaves the name as it is.
+    type: dict
+    default: {}
   also:
     description: Further sets to treat the same way after this one, which costs less than a task for each.
     type: list
@@ -51,10 +69,18 @@ options:
         type: list
         elements: dict
         default: []
+      packed:
+        description: As O(packed).
+        type: str
+        default: ""
+      absent:
+        description: As O(absent), for this set alone.
+        type: bool
+        default: false
   wait:
     description:
-      - Seconds to wait until each Deployment, StatefulSet, DaemonSet and CustomResourceDefinition of the set is there
-        in full, also when nothing changed. V(0) does not wait.
+      - Seconds to wait until each Deployment, StatefulSet, DaemonSet, CustomResourceDefinition and APIService of all
+        sets is there in full, also when nothing changed. V(0) does not wait.
     type: int
     default: 0
 extends_documentation_fragment:
@@ -112,6 +138,7 @@ problems:
   elements: dict
 """
 
+import base64
 import dataclasses
 import typing as t
 
@@ -119,13 +146,19 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.change import
 from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import (
     ManifestSet,
     SetSeen,
+    filled,
     parse_set,
     plan_manifests,
+    unpack,
 )
 from ansible_collections.slipway.cluster.plugins.module_utils.host.engine import run_module
 from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import ARGUMENTS, Kubectl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine
-from ansible_collections.slipway.cluster.plugins.module_utils.host.manifests import apply_step, observe_set, settle_set
+from ansible_collections.slipway.cluster.plugins.module_utils.host.manifests import (
+    apply_step,
+    observe_sets,
+    settle_sets,
+)
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **ARGUMENTS,
@@ -133,6 +166,9 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "objects": {"type": "list", "elements": "dict", "default": []},
     "prune": {"type": "bool", "default": True},
     "absent": {"type": "bool", "default": False},
+    "packed": {"type": "str", "default": "", "no_log": True},
+    "values": {"type": "dict", "default": {}, "no_log": True},
+    "files": {"type": "dict", "default": {}},
     "also": {
         "type": "list",
         "elements": "dict",
@@ -140,6 +176,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "options": {
             "name": {"type": "str", "required": True},
             "objects": {"type": "list", "elements": "dict", "default": []},
+            "packed": {"type": "str", "default": "", "no_log": True},
+            "absent": {"type": "bool", "default": False},
         },
     },
     "wait": {"type": "int", "default": 0},
@@ -157,16 +195,27 @@ class Want:
 
 def parse(params: dict[str, t.Any]) -> Want:
     """The parameters as typed data."""
+    machine = Machine()
+    values = {name: str(value) for name, value in params["values"].items()}
+    for name, path in params["files"].items():
+        content = machine.read(path)
+        if content is not None:
+            values[name] = base64.b64encode(content).decode()
     sets = tuple(
-        parse_set(name=each["name"], objects=each["objects"], prune=params["prune"], absent=params["absent"])
+        parse_set(
+            name=each["name"],
+            objects=filled([*each["objects"], *unpack(each["packed"])], values),
+            prune=params["prune"],
+            absent=params["absent"] or each["absent"],
+        )
         for each in (params, *params["also"])
     )
-    return Want(sets, Kubectl(Machine(), params["kubectl"], params["kubeconfig"]), params["wait"])
+    return Want(sets, Kubectl(machine, params["kubectl"], params["kubeconfig"]), params["wait"])
 
 
 def observe(_machine: Machine, want: Want) -> list[SetSeen]:
     """What the API holds of each set."""
-    return [observe_set(want.kubectl, manifests) for manifests in want.sets]
+    return observe_sets(want.kubectl, want.sets)
 
 
 def plan(want: Want, seen: list[SetSeen]) -> list[Change]:
@@ -178,17 +227,16 @@ def plan(want: Want, seen: list[SetSeen]) -> list[Change]:
     ]
 
 
-def apply(_machine: Machine, want: Want, change: Change) -> None:
+def apply(machine: Machine, want: Want, change: Change) -> None:
     """Carry out one step."""
     manifests, step = change.data
-    apply_step(want.kubectl, manifests, step)
+    apply_step(want.kubectl, manifests, step, machine)
 
 
 def settle(machine: Machine, want: Want) -> None:
     """Wait for the workloads if asked to."""
     if want.wait > 0:
-        for manifests in want.sets:
-            settle_set(machine, want.kubectl, manifests, timeout=want.wait)
+        settle_sets(machine, want.kubectl, want.sets, timeout=want.wait)
 
 
 def result(_machine: Machine, want: Want) -> dict[str, t.Any]:

@@ -10,8 +10,10 @@ dry-run of the server-side apply is compared with what it holds now.
 
 from __future__ import annotations
 
+import base64
 import copy
 import dataclasses
+import gzip
 import hashlib
 import itertools
 import json
@@ -30,14 +32,20 @@ INVENTORY_PREFIX = "slipway-manifests-"
 SET_LABEL = "slipway.cluster/set"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 INVENTORY_LABEL = "slipway.cluster/inventory"
+GENERATE = "slipway.cluster/generate"
+"""Annotation of a Secret whose values are made on the host once and then left alone: see ``generated_fields``."""
 
 # What must be there before what: namespaces and APIs, then what workloads read and run as, then what runs.
 _FOUNDATIONS = ("Namespace", "CustomResourceDefinition")
 _WORKLOADS = ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Pod", "Job", "CronJob")
 _HOOKS = ("APIService", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 
+# An object that carries one of these and a newer version in it is somebody's newer one, and is left alone.
+_RELEASES = ("gateway.networking.k8s.io/bundle-version",)
+
 # Set by the API server on each write, or by controllers: never a difference between wanted and held.
 _VOLATILE_METADATA = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
+_PLACEHOLDER = re.compile(r"@@([a-z0-9_.-]+)@@")
 _NO_MATCH = re.compile(r'no matches for kind "([^"]+)" in version "([^"]+)"')
 _SILENCE = (
     "connection refused",
@@ -158,6 +166,82 @@ def parse_set(
     return ManifestSet(name, tuple(ordered), prune, absent)
 
 
+def unpack(packed: str) -> list[KubernetesObject]:
+    """The objects of ``pack``'s text; SlipwayError if it is no such text."""
+    if not packed:
+        return []
+    try:
+        found = json.loads(gzip.decompress(base64.b64decode(packed)))
+    except (ValueError, OSError, EOFError) as error:
+        expected = "base64 of a gzipped JSON list of objects"
+        raise SlipwayError(Problem("packed", f"cannot be read: {error}", expected)) from error
+    return t.cast("list[KubernetesObject]", found)
+
+
+def pack(objects: t.Sequence[t.Mapping[str, t.Any]]) -> str:
+    """Objects as a short text; equal objects give equal text."""
+    text = json.dumps(list(objects), sort_keys=True, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def filled(value: t.Any, values: t.Mapping[str, str]) -> t.Any:
+    """The value with every ``@@name@@`` in its texts replaced; unknown names stay."""
+    if isinstance(value, str):
+        return _PLACEHOLDER.sub(lambda match: values.get(match.group(1), match.group(0)), value)
+    if isinstance(value, dict):
+        return {key: filled(item, values) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, values) for item in value]
+    return value
+
+
+def generated_fields(item: t.Mapping[str, t.Any]) -> tuple[str, ...]:
+    """The keys of a Secret's data that are made on the host where they are missing, from its annotation.
+
+    ``certificate`` stands for a self-signed certificate, ``tls.crt`` and ``tls.key``, ``random`` for ``secretkey``.
+    """
+    kind = (item["metadata"].get("annotations") or {}).get(GENERATE, "") if item["kind"] == "Secret" else ""
+    return {"certificate": ("tls.crt", "tls.key"), "random": ("secretkey",)}.get(kind, ())
+
+
+def completed(item: KubernetesObject, live: t.Optional[t.Mapping[str, t.Any]]) -> KubernetesObject:
+    """The item with the values that it leaves to the host and that already live; they are never made anew."""
+    held = (live or {}).get("data") or {}
+    kept = {key: held[key] for key in generated_fields(item) if key in held}
+    return {**item, "data": {**(item.get("data") or {}), **kept}} if kept else item
+
+
+def lacks_fields(item: t.Mapping[str, t.Any]) -> bool:
+    """Whether values are still to be made for it."""
+    return any(key not in (item.get("data") or {}) for key in generated_fields(item))
+
+
+def covers(live: t.Any, wanted: t.Any) -> bool:
+    """Whether all that is wanted lives, whatever else does. What the API writes in another way does not count as it."""
+    if not live and not wanted:
+        return type(live) is type(wanted) or live is None or wanted is None
+    if isinstance(wanted, dict):
+        return isinstance(live, dict) and all(covers(live.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        same = isinstance(live, list) and len(live) == len(wanted)
+        return same and all(covers(one, other) for one, other in zip(live, wanted))
+    return bool(live == wanted)
+
+
+def is_older(item: t.Mapping[str, t.Any], live: t.Mapping[str, t.Any]) -> bool:
+    """Whether what lives names a newer release than what is wanted, so that applying would be a downgrade."""
+    for name in _RELEASES:
+        held = _release(live, name)
+        if held and held > (_release(item, name) or held):
+            return True
+    return False
+
+
+def _release(item: t.Mapping[str, t.Any], name: str) -> tuple[int, ...]:
+    text = (item["metadata"].get("annotations") or {}).get(name, "")
+    return tuple(int(part) for part in re.findall(r"\d+", text.partition("-")[0]))
+
+
 def creation_order(objects: t.Sequence[KubernetesObject]) -> list[KubernetesObject]:
     """Foundations, settings, workloads, hooks; within each as given."""
     return sorted(objects, key=_stage)
@@ -225,6 +309,8 @@ def shown(item: t.Mapping[str, t.Any], other: t.Optional[t.Mapping[str, t.Any]] 
     Values of a Secret are masked, so that only the fact of a difference is seen.
     """
     kept = comparable(item)
+    if item["kind"] == "CustomResourceDefinition":
+        kept["spec"] = {**kept.get("spec", {}), "versions": [_brief(each) for each in item["spec"].get("versions", ())]}
     if item["kind"] == "Secret":
         for field in ("data", "stringData"):
             values, others = item.get(field) or {}, (other or {}).get(field) or {}
@@ -232,6 +318,12 @@ def shown(item: t.Mapping[str, t.Any], other: t.Optional[t.Mapping[str, t.Any]] 
                 same = "***" if other is None else f"*** ({side})"
                 kept[field] = {key: "***" if others.get(key) == value else same for key, value in values.items()}
     return json.dumps(kept, indent=2, sort_keys=True) + "\n"
+
+
+def _brief(version: t.Mapping[str, t.Any]) -> KubernetesObject:
+    """A version of a definition with a hash for its schema, which has thousands of lines."""
+    text = json.dumps(version.get("schema"), sort_keys=True)
+    return {**version, "schema": f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}"}
 
 
 def unknown_kinds(stderr: str) -> frozenset[tuple[str, str]]:
@@ -251,6 +343,7 @@ def unsettled(item: t.Mapping[str, t.Any]) -> t.Optional[str]:
         "StatefulSet": _replicas_lack,
         "DaemonSet": _daemon_set_lacks,
         "CustomResourceDefinition": _definition_lacks,
+        "APIService": _service_lacks,
     }.get(item["kind"])
     if judge is None:
         return None
@@ -280,6 +373,13 @@ def _daemon_set_lacks(_item: t.Mapping[str, t.Any], status: t.Mapping[str, t.Any
 def _definition_lacks(_item: t.Mapping[str, t.Any], status: t.Mapping[str, t.Any]) -> t.Optional[str]:
     conditions = {each["type"]: each["status"] for each in status.get("conditions") or ()}
     return None if conditions.get("Established") == "True" else "is not established yet"
+
+
+def _service_lacks(_item: t.Mapping[str, t.Any], status: t.Mapping[str, t.Any]) -> t.Optional[str]:
+    found = {each["type"]: each for each in status.get("conditions") or ()}.get("Available")
+    if found and found["status"] == "True":
+        return None
+    return f"is not available yet: {(found or {}).get('message') or 'nobody has looked'}"
 
 
 def _flatten(objects: t.Iterable[t.Mapping[str, t.Any]]) -> t.Iterator[t.Mapping[str, t.Any]]:
@@ -322,6 +422,8 @@ def _apply_changes(want: ManifestSet, seen: SetSeen) -> list[Change]:
     for item in want.wanted:
         live = lookup(seen.live, ref_of(item))
         predicted = lookup(seen.predicted, ref_of(item))
+        if live is not None and is_older(item, live):
+            continue
         if live is None:
             steps.append(("create", item, "", shown(item)))
         elif predicted is None or comparable(live) != comparable(predicted):
@@ -417,4 +519,6 @@ def _secrets(item: t.Mapping[str, t.Any]) -> tuple[t.Any, t.Any]:
 
 
 def _name(verb: str, refs: t.Sequence[ObjectRef]) -> str:
-    return f"{verb} {', '.join(ref.text() for ref in refs)}"
+    listed = ", ".join(ref.text() for ref in refs)
+    takes_along = verb == "delete" and any(ref.kind == "CustomResourceDefinition" for ref in refs)
+    return f"{verb} {listed}{' and every object of these kinds' if takes_along else ''}"

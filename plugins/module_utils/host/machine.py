@@ -166,6 +166,9 @@ class Machine:
 
 
 def _uid(name: str) -> int:
+    """The number of a user; a number may stand for one without a name, such as a container's."""
+    if name.isdigit():
+        return int(name)
     try:
         return pwd.getpwnam(name).pw_uid
     except KeyError as error:
@@ -173,6 +176,8 @@ def _uid(name: str) -> int:
 
 
 def _gid(name: str) -> int:
+    if name.isdigit():
+        return int(name)
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError as error:

@@ -9,49 +9,109 @@ import typing as t
 from ..core.change import Change
 from ..core.manifests import (
     Inventory,
+    Key,
+    KubernetesObject,
     ManifestSet,
     SetSeen,
     SetStep,
+    completed,
+    covers,
+    generated_fields,
     inventory_object,
     inventory_ref,
+    lacks_fields,
     lookup,
     parse_inventory,
     ref_of,
     unsettled,
 )
+from .generate import generate
 from .kubectl import Kubectl
 from .machine import Machine
 
 
 def observe_set(kubectl: Kubectl, want: ManifestSet) -> SetSeen:
-    """What the API holds of the set, in two calls, or three if the inventory remembers more than is wanted."""
-    refs = [ref_of(item) for item in want.wanted]
-    live = kubectl.find([inventory_ref(want.name), *refs])
+    """What the API holds of the set."""
+    return observe_sets(kubectl, [want])[0]
+
+
+def observe_sets(kubectl: Kubectl, wants: t.Sequence[ManifestSet]) -> list[SetSeen]:
+    """What the API holds of all sets: in one call if nothing differs, and one more for what does or must go."""
+    wanted = [item for want in wants for item in want.wanted]
+    refs = [ref_of(item) for item in wanted]
+    live = kubectl.find([*(inventory_ref(want.name) for want in wants), *refs])
     if live is None:
-        return SetSeen()
-    inventory = parse_inventory(live.get(inventory_ref(want.name).key))
-    wanted = {ref.key for ref in refs}
-    others = [ref for ref in (inventory or Inventory()).refs if ref.key not in wanted]
+        return [SetSeen() for _want in wants]
+    inventories = [parse_inventory(live.get(inventory_ref(want.name).key)) for want in wants]
+    keys = {ref.key for ref in refs}
+    others = [ref for each in inventories for ref in (each or Inventory()).refs if ref.key not in keys]
     if others:
         live.update(kubectl.find(others) or {})
-    present = [item for item in want.wanted if lookup(live, ref_of(item))]
-    return SetSeen(live=live, predicted=kubectl.predict(present), inventory=inventory)
+    predicted, unsure = _compare(wants, inventories, live)
+    predicted.update(kubectl.predict(unsure))
+    return [SetSeen(live=live, predicted=predicted, inventory=inventory) for inventory in inventories]
 
 
-def apply_step(kubectl: Kubectl, want: ManifestSet, change: Change) -> None:
-    """Carry out one step. The inventory knows of an object before the API does, and of its end after."""
+def _compare(
+    wants: t.Sequence[ManifestSet],
+    inventories: t.Sequence[t.Optional[Inventory]],
+    live: t.Mapping[Key, KubernetesObject],
+) -> tuple[dict[Key, KubernetesObject], list[KubernetesObject]]:
+    """What lives as it is wanted, by key, and what the API must be asked about.
+
+    Where the inventory says that this very set was applied to the end, nothing was taken away from it since, so what
+    covers it is the same: that spares the API a dry-run of definitions of a megabyte.
+    """
+    same: dict[Key, KubernetesObject] = {}
+    unsure: list[KubernetesObject] = []
+    for want, inventory in zip(wants, inventories):
+        applied = inventory is not None and inventory.digest == want.digest
+        for item in want.wanted:
+            held = lookup(live, ref_of(item))
+            if held is not None and applied and covers(held, item):
+                same[ref_of(item).key] = held
+            elif held is not None:
+                unsure.append(completed(item, held))
+    return same, unsure
+
+
+def apply_step(kubectl: Kubectl, want: ManifestSet, change: Change, machine: t.Optional[Machine] = None) -> None:
+    """Carry out one step. The inventory knows of an object before the API does, and of its end after.
+
+    ``machine`` makes the values that a Secret leaves to the host.
+    """
     step: SetStep = change.data
     before = [inventory_object(want.name, step.before)] if step.before else []
-    kubectl.apply([*before, *step.apply])
+    # In one call where nothing is deleted: a list is applied in its order.
+    at_once = step.after is not None and not step.delete and bool(step.after.refs)
+    after = [inventory_object(want.name, step.after)] if step.after and at_once else []
+    kubectl.apply([*before, *_complete(kubectl, step.apply, machine), *after])
     kubectl.delete(step.delete)
     kubectl.wait_established(step.apply)
-    if step.after is not None:
+    if step.after is not None and not at_once:
         _write(kubectl, want, step.after)
+
+
+def _complete(
+    kubectl: Kubectl, items: t.Sequence[KubernetesObject], machine: t.Optional[Machine]
+) -> list[KubernetesObject]:
+    """The items with values for what they leave to the host: those that live, else new ones."""
+    open_ones = [ref_of(item) for item in items if generated_fields(item)]
+    if not open_ones or machine is None:
+        return list(items)
+    live = kubectl.find(open_ones) or {}
+    known = [completed(item, lookup(live, ref_of(item))) for item in items]
+    return [generate(machine, item) if lacks_fields(item) else item for item in known]
 
 
 def settle_set(machine: Machine, kubectl: Kubectl, want: ManifestSet, *, timeout: float) -> None:
     """Wait until every workload and API of the set is there in full; SlipwayError names the first that is not."""
-    refs = [ref_of(item) for item in want.wanted]
+    settle_sets(machine, kubectl, [want], timeout=timeout)
+
+
+def settle_sets(machine: Machine, kubectl: Kubectl, wants: t.Sequence[ManifestSet], *, timeout: float) -> None:
+    """Wait for all sets at once; ``timeout`` is for them together."""
+    refs = [ref_of(item) for want in wants for item in want.wanted]
 
     def lacking() -> t.Optional[str]:
         live = kubectl.find(refs)
@@ -65,7 +125,7 @@ def settle_set(machine: Machine, kubectl: Kubectl, want: ManifestSet, *, timeout
         return None
 
     machine.wait(
-        f"manifests {want.name}",
+        f"manifests {', '.join(want.name for want in wants)}",
         lacking,
         timeout=timeout,
         interval=0.5,

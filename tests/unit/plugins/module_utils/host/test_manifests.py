@@ -196,7 +196,12 @@ def test_few_calls() -> None:
     assert api.calls.count("apply") <= 3
     api.calls.clear()
     run(api, want)
-    assert api.calls == ["find", "predict"]
+    assert api.calls == ["find"]
+    api.calls.clear()
+    api.held["", "ConfigMap", "n", "c7"]["data"] = {"somebody": "else"}
+    run(api, wanted(*(thing(f"c{number}", data={}) for number in range(20))))
+    assert api.calls[:2] == ["find", "find"], "what left the set is looked for"
+    assert api.calls.count("predict") == 1
 
 
 _SETS = st.dictionaries(
