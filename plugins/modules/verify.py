@@ -40,6 +40,48 @@ options:
       - A DNS name outside the cluster, asked from pods if this host itself resolves it. An empty one is not asked.
     type: str
     default: kubernetes.io
+  full:
+    description:
+      - Whether the longer questions are asked too, some minutes of them. A rolling update under load, a bad version,
+        a liveness probe, an autoscaler, a volume.
+    type: bool
+    default: false
+  addons:
+    description: What the cluster is expected to have beside DNS. What is not named is not asked for.
+    type: dict
+    default: {}
+    suboptions:
+      metrics:
+        description: Whether the metrics API answers.
+        type: bool
+        default: false
+      ingress:
+        description: Addresses that take HTTP and HTTPS on ports 80 and 443.
+        type: list
+        elements: str
+        default: []
+      ingress_service:
+        description: Namespace and name of the Service whose address takes them instead.
+        type: list
+        elements: str
+        default: []
+      gateway:
+        description: Namespace and name of the default Gateway.
+        type: list
+        elements: str
+        default: []
+      load_balancer:
+        description: The namespace of what gives Services their addresses.
+        type: str
+        default: ""
+      storage_class:
+        description: The StorageClass of volumes to try.
+        type: str
+        default: ""
+      pod_security:
+        description: The Pod Security level of namespaces without labels.
+        type: str
+        default: ""
   timeout:
     description:
       - Seconds that each wait may take, such as the one for the pods to start.
@@ -142,6 +184,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.host.verify import
     problems_of,
     verify_cluster,
 )
+from ansible_collections.slipway.cluster.plugins.module_utils.host.verify_addons import Addons
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **ARGUMENTS,
@@ -151,11 +194,29 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "domain": {"type": "str", "default": "cluster.local"},
     "outside_name": {"type": "str", "default": "kubernetes.io"},
     "timeout": {"type": "int", "default": 60},
+    "full": {"type": "bool", "default": False},
+    "addons": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "metrics": {"type": "bool", "default": False},
+            "ingress": {"type": "list", "elements": "str", "default": []},
+            "ingress_service": {"type": "list", "elements": "str", "default": []},
+            "gateway": {"type": "list", "elements": "str", "default": []},
+            "load_balancer": {"type": "str", "default": ""},
+            "storage_class": {"type": "str", "default": ""},
+            "pod_security": {"type": "str", "default": ""},
+        },
+    },
 }
 
 
 def parse(params: dict[str, t.Any]) -> VerifyWant:
     """The parameters as typed data."""
+    given: dict[str, t.Any] = params["addons"]
+    expected: dict[str, t.Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
     endpoints = params["etcd_endpoints"] or ["https://127.0.0.1:2379"]
     return VerifyWant(
         kubectl=params["kubectl"],
@@ -166,6 +227,8 @@ def parse(params: dict[str, t.Any]) -> VerifyWant:
         nodes={str(name): str(version or "") for name, version in params["nodes"].items()},
         etcd=Etcdctl.from_params(Machine(), {**params, "etcd_endpoints": endpoints}),
         timeout=params["timeout"],
+        addons=Addons(**expected),
+        full=params["full"],
     )
 
 

@@ -78,6 +78,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     plan.set_defaults(run=run_plan)
 
     verify = _verb(subparsers, "verify", "check the running cluster, by what it answers")
+    verify.add_argument("--full", action="store_true", help="ask the longer questions too, some minutes of them")
     verify.add_argument("--json", action="store_true", help="print the findings as JSON and nothing else")
     verify.set_defaults(run=run_verify)
 
@@ -245,7 +246,8 @@ def json_report(log: RunLog) -> dict[str, t.Any]:
 def run_verify(args: argparse.Namespace) -> int:
     """``slipway verify``."""
     console = _console(args)
-    code = execute(run_of("verify", args), console)
+    extra = {"slipway__verify_full": True} if args.full else None
+    code = execute(run_of("verify", args, extra), console)
     if args.json:
         print(json.dumps(json_report(console.log), indent=2))
     elif console.log.report:

@@ -52,6 +52,7 @@ CERTIFICATES = (
     "/etc/kubernetes/kube-apiserver/*",
     "/etc/kubernetes/kube-controller-manager/*",
     "/etc/kubernetes/kube-scheduler/*",
+    "/etc/kubernetes/metrics-server/*",
     "/etc/kubernetes/admin/*",
     "/etc/etcd/pki/*",
     "/run/slipway/receiver.*",

@@ -23,6 +23,16 @@ _CAUSES = {
     "DNS inside": ("nodes", "pod to pod", "kube-proxy", "service"),
     "DNS outside": ("nodes", "pod to pod", "kube-proxy", "service", "DNS inside"),
     "exec and logs": ("nodes", "kubelets"),
+    "metrics": ("nodes", "kubelets"),
+    "job and mounts": ("nodes", "controllers"),
+    "ingress": ("nodes", "pod to pod"),
+    "gateway": ("nodes", "pod to pod", "ingress"),
+    "load balancer": ("nodes", "kube-proxy", "service"),
+    "rolling update": ("nodes", "controllers", "service", "DNS inside"),
+    "bad version": ("nodes", "controllers", "service", "DNS inside"),
+    # A namespace goes only once every API has said what it holds there.
+    "removal": ("metrics",),
+    "autoscaler": ("metrics", "controllers", "DNS inside"),
     "replacement": ("nodes", "controllers", "pod to pod", "kube-proxy", "service"),
 }
 

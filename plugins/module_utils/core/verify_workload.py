@@ -25,6 +25,12 @@ BACKEND = "backend"
 HEADLESS = "backend-each"
 WALLED = "walled"
 _USER = 65532
+POD_SECURITY: dict[str, t.Any] = {
+    "runAsGroup": _USER,
+    "runAsNonRoot": True,
+    "runAsUser": _USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 # The probe runs on every node whatever its state; the others where anything may be scheduled at all.
 _EVERYWHERE = ({"operator": "Exists"},)
 _ALL_SCHEDULABLE = ({"operator": "Exists", "effect": "NoSchedule"},)
@@ -187,28 +193,28 @@ def _workload(
     kind: str, name: str, namespace: str, image: str, *, tolerations: t.Sequence[t.Mapping[str, t.Any]]
 ) -> KubernetesObject:
     labels = {"app": name}
-    pod = {
-        "automountServiceAccountToken": False,
-        "containers": [_container(image)],
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsGroup": _USER,
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "terminationGracePeriodSeconds": 1,
-        "tolerations": list(tolerations),
-    }
+    template = pod_template(name, image, tolerations=tolerations)
     return {
         "apiVersion": "apps/v1",
         "kind": kind,
         "metadata": {"name": name, "namespace": namespace, "labels": labels},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
+        "spec": {"selector": {"matchLabels": labels}, "template": template},
     }
+
+
+def pod_template(
+    app: str, image: str, *, tolerations: t.Sequence[t.Mapping[str, t.Any]] = _ALL_SCHEDULABLE
+) -> KubernetesObject:
+    """A pod that answers over HTTP and UDP and meets the ``restricted`` standard."""
+    pod = {
+        "automountServiceAccountToken": False,
+        "containers": [_container(image)],
+        "enableServiceLinks": False,
+        "securityContext": dict(POD_SECURITY),
+        "terminationGracePeriodSeconds": 1,
+        "tolerations": list(tolerations),
+    }
+    return {"metadata": {"labels": {"app": app}}, "spec": pod}
 
 
 def _container(image: str) -> KubernetesObject:

@@ -13,7 +13,7 @@ import signal
 import time
 import typing as t
 
-from ..core import verify, verify_workload
+from ..core import verify, verify_addons, verify_workload
 from ..core.nodes import NodesSeen, summarize_nodes
 from ..core.problems import Problem, SlipwayError
 from ..core.verify import Check
@@ -22,6 +22,8 @@ from .api_proxy import ApiProxy, open_proxy
 from .etcdctl import Etcdctl
 from .kubectl import Kubectl
 from .machine import Machine
+from .verify_addons import AddonChecks, Addons
+from .verify_full import FullChecks
 from .verify_talk import Talk, message, parallel
 
 _PAUSE_SECONDS = 1.0
@@ -43,6 +45,8 @@ class VerifyWant:
     nodes: t.Mapping[str, str]
     etcd: Etcdctl
     timeout: float
+    addons: Addons = Addons()
+    full: bool = False
 
 
 def verify_cluster(machine: Machine, want: VerifyWant) -> list[Check]:
@@ -111,14 +115,21 @@ class _Run:
         judged = find("nodes", lambda: verify.judge_nodes(summarize_nodes(self._kubectl.nodes()), self._want.nodes))
         nodes = summarize_nodes(self._kubectl.nodes())
         ready = [name for name, node in nodes.nodes.items() if node.ready]
-        objects = verify_workload.workload_objects(namespace=self._namespace, image=self._want.image, nodes=len(ready))
+        want, image = self._want, self._want.image
+        addons = AddonChecks(self._machine, self._kubectl, want.addons, self._namespace, image)
+        objects = verify_workload.workload_objects(namespace=self._namespace, image=image, nodes=len(ready))
+        objects += verify_addons.job_objects(self._namespace, image, verify_workload.POD_SECURITY)
         self._kubectl.apply([verify_workload.namespace_object(self._namespace), *objects])
+        # An add-on whose API is missing is a finding of its own, not the end of all others.
+        unmade = self._put_up(addons)
         checks = [
             find("etcd", lambda: _check_etcd(self._want.etcd)),
             find("controllers", lambda: _check_controllers(self._kubectl)),
             judged,
             find("kubelets", lambda: _check_node_health(proxy, nodes, "kubelets", "/proxy/healthz")),
             find("kube-proxy", lambda: _check_node_health(proxy, nodes, "kube-proxy", ":10256/proxy/livez")),
+            find("metrics", lambda: addons.check_metrics(proxy, nodes)),
+            find("pod security", addons.check_refusal),
             _timed("pods start", lambda: self._check_started(ready)),
         ]
         if not checks[-1].ok:
@@ -131,8 +142,38 @@ class _Run:
             find("DNS inside", lambda: talk.check_names(self._want.domain)),
             find("DNS outside", lambda: talk.check_outside(self._want.outside_name)),
             find("exec and logs", talk.check_streams),
+            find("job and mounts", addons.check_job),
             find("network policy", talk.check_policy),
+            *unmade,
+            find("ingress", addons.check_ingress),
+            find("gateway", addons.check_gateway),
+            find("load balancer", addons.check_balanced),
             _timed("replacement", lambda: self._check_replacement(talk)),
+            *self._full(talk),
+        ]
+
+    def _put_up(self, addons: AddonChecks) -> list[Check]:
+        """What the add-ons' questions need; what the API refuses is a finding."""
+        try:
+            self._kubectl.apply(addons.objects())
+        except SlipwayError as error:
+            hint = "apply puts an add-on's definitions back"
+            return [Check("add-ons", ok=False, done="made routes and a Service", seen=str(error), hint=hint)]
+        return []
+
+    def _full(self, talk: Talk) -> list[Check]:
+        """The longer questions, if they are wanted."""
+        if not self._want.full:
+            return []
+        full = FullChecks(self._machine, self._kubectl, talk, self._namespace, self._want.image)
+        full.put_up()
+        addons = self._want.addons
+        return [
+            _timed("rolling update", full.check_rollout),
+            _timed("bad version", full.check_bad_version),
+            _timed("liveness", full.check_liveness),
+            _timed("autoscaler", lambda: full.check_autoscaler(metrics=addons.metrics)),
+            _timed("volume", lambda: full.check_volume(addons.storage_class)),
         ]
 
     def _pods(self) -> dict[str, t.Any]:

@@ -140,6 +140,10 @@ class Talk:
             missing -= set(self._dial(self._probes[0], address, 80, "hostname", tries=_ROUND).responses)
         return not missing
 
+    def ask_service(self, name: str, request: str) -> Answer:
+        """A few requests in a row to a Service of the namespace, from one node."""
+        return self._dial(self._probes[0], name, 80, request, tries=_ROUND)
+
     def _service_address(self) -> str:
         service = self._kubectl.json(["get", "service", BACKEND, f"--namespace={self._namespace}"])
         return str(service["spec"]["clusterIP"])

@@ -1,0 +1,275 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Uses add-ons and policies of a live cluster as its users do, from this host."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import fcntl
+import functools
+import http.client
+import json
+import socket
+import ssl
+import struct
+import time
+import typing as t
+
+from ..core import verify, verify_addons
+from ..core.nodes import NodesSeen
+from ..core.verify import Check
+from ..core.verify_addons import REQUESTS, Asked, Reply
+from .api_proxy import ApiProxy
+from .generate import self_signed
+from .kubectl import Kubectl
+from .machine import Machine
+from .verify_talk import message, parallel
+
+_ASK_SECONDS = 5.0
+# A proxy learns of a new route, and a speaker of a new address, a moment after the API does.
+_SOON_SECONDS = 20.0
+_ARP_TRIES = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Addons:
+    """Which add-ons the cluster is expected to have, and where they answer.
+
+    ``ingress`` are the hosts' addresses with ports 80 and 443; ``ingress_service`` (namespace, name) is the Service
+    whose address it is instead. ``gateway`` is the default Gateway (namespace, name), ``pod_security`` the level of
+    namespaces without labels. Empty for what there is not.
+    """
+
+    metrics: bool = False
+    ingress: tuple[str, ...] = ()
+    ingress_service: tuple[str, ...] = ()
+    gateway: tuple[str, ...] = ()
+    load_balancer: str = ""
+    storage_class: str = ""
+    pod_security: str = ""
+
+    @property
+    def has_ingress(self) -> bool:
+        """Whether there is a way in for HTTP."""
+        return bool(self.ingress or self.ingress_service)
+
+
+class AddonChecks:
+    """The questions of one verification, in its namespace."""
+
+    def __init__(self, machine: Machine, kubectl: Kubectl, want: Addons, namespace: str, image: str) -> None:
+        self._machine = machine
+        self._kubectl = kubectl
+        self._want = want
+        self._namespace = namespace
+        self._image = image
+        self._tls: dict[str, bytes] = {}
+
+    def objects(self) -> list[dict[str, t.Any]]:
+        """What these questions need beside the workloads: routes, a Service with an address."""
+        objects: list[dict[str, t.Any]] = []
+        if self._want.has_ingress:
+            host = verify_addons.host_name(self._namespace, verify_addons.INGRESS)
+            self._tls = self_signed(self._machine, host)
+            objects += verify_addons.ingress_objects(self._namespace, self._tls)
+        if self._want.gateway:
+            objects.append(verify_addons.route_object(self._namespace, (self._want.gateway[0], self._want.gateway[1])))
+        if self._want.load_balancer:
+            objects.append(verify_addons.balanced_service(self._namespace))
+        return objects
+
+    def check_metrics(self, proxy: ApiProxy, nodes: NodesSeen) -> Check:
+        """The metrics API, through the API server's aggregation layer."""
+        if not self._want.metrics:
+            return verify.skipped("metrics", "slipway_metrics is off")
+        ready = [name for name, node in nodes.nodes.items() if node.ready]
+        status, body = proxy.get("/apis/metrics.k8s.io/v1beta1/nodes")
+        listing = json.loads(body) if status == 200 else None
+        pods_status, pods = proxy.get("/apis/metrics.k8s.io/v1beta1/pods")
+        count = len(json.loads(pods)["items"]) if pods_status == 200 else 0
+        return verify_addons.judge_metrics(ready, listing, message(status, body) if listing is None else "", count)
+
+    def check_ingress(self) -> Check:
+        """By host name and path over TLS, with a certificate of the route's own that is verified."""
+        if not self._want.has_ingress:
+            return verify.skipped("ingress", "no add-on of Slipway's takes HTTP from outside")
+        host = verify_addons.host_name(self._namespace, verify_addons.INGRESS)
+        context = ssl.create_default_context(cadata=self._tls["tls.crt"].decode())
+        asked = self._ask_routes(host, (443, context), (80, None))
+        done = f"{REQUESTS} requests by host name and path over verified TLS, and others that must not be answered"
+        return verify_addons.judge_routes("ingress", done, asked, self._space())
+
+    def check_gateway(self) -> Check:
+        """The same through the default Gateway, over HTTP and with its own certificate over HTTPS."""
+        if not self._want.gateway:
+            return verify.skipped("gateway", "there is no Gateway of Slipway's")
+        host = verify_addons.host_name(self._namespace, verify_addons.ROUTE)
+        context = self._context_of_gateway()
+        asked = self._ask_routes(host, (443, context), (80, None), both=True)
+        done = f"{REQUESTS} requests by host name and path to each port, and others that must not be answered"
+        return verify_addons.judge_routes("gateway", done, asked, self._space())
+
+    def check_balanced(self) -> Check:
+        """An address for a Service: asked for on the network itself, then over HTTP."""
+        if not self._want.load_balancer:
+            return verify.skipped("load balancer", "slipway_load_balancer has no pools")
+        address = self._address_of(self._namespace, verify_addons.BALANCED)
+        hardware = _soon(lambda: who_has(address)) if address else ""
+        replies = [fetch(address, 80, address, "/hostname") for _each in range(REQUESTS)] if hardware else []
+        return verify_addons.judge_balanced(address, hardware or "", replies, self._want.load_balancer)
+
+    def check_job(self) -> Check:
+        """A Job that reads what was mounted into it."""
+        name, namespace = verify_addons.JOB, f"--namespace={self._namespace}"
+
+        def ended() -> t.Any:
+            job = self._kubectl.json(["get", "job", name, namespace])
+            return job if job["status"].get("succeeded") or job["status"].get("failed") else None
+
+        job = _soon(ended) or self._kubectl.json(["get", "job", name, namespace])
+        logs = {}
+        for container in ("config", "secret"):
+            said = self._kubectl.run(["logs", f"job/{name}", namespace, f"--container={container}"], check=False)
+            logs[container] = said.stdout or said.stderr
+        return verify_addons.judge_job(job, logs)
+
+    def check_refusal(self) -> Check:
+        """A privileged pod in a namespace of a user."""
+        if self._want.pod_security not in ("baseline", "restricted"):
+            return verify.skipped("pod security", f"the cluster's level is {self._want.pod_security or 'unknown'}")
+        pod = json.dumps(verify_addons.privileged_pod(self._namespace, self._image))
+        output = self._kubectl.run(["create", "--dry-run=server", "--filename=-"], stdin=pod, check=False)
+        return verify_addons.judge_refusal(self._want.pod_security, output.rc, output.stderr)
+
+    def _space(self) -> str:
+        return "slipway-ingress" if not self._want.ingress_service else self._want.ingress_service[0]
+
+    def _addresses(self) -> list[str]:
+        """Where HTTP is taken, as far as it is known."""
+        if not self._want.ingress_service:
+            return list(self._want.ingress)
+        return [self._address_of(*self._want.ingress_service)]
+
+    def _address_of(self, namespace: str, name: str) -> str:
+        def given() -> str:
+            found = self._kubectl.json(["get", "service", name, f"--namespace={namespace}", "--ignore-not-found"])
+            entries = ((found or {}).get("status") or {}).get("loadBalancer", {}).get("ingress") or [{}]
+            return str(entries[0].get("ip", ""))
+
+        return _soon(given) or ""
+
+    def _ask_routes(
+        self,
+        host: str,
+        secure: tuple[int, t.Optional[ssl.SSLContext]],
+        plain: tuple[int, t.Optional[ssl.SSLContext]],
+        *,
+        both: bool = False,
+    ) -> dict[str, Asked]:
+        """Ask every address often enough, once the first answer has come."""
+
+        def ask(address: str) -> Asked:
+            if not address:
+                return Asked(good=(Reply(error="no address"),))
+            get = functools.partial(fetch, address, secure[0], context=secure[1])
+            first = _soon(lambda: get(host, "/hostname") if not get(host, "/hostname").trouble else None)
+            good = [first or get(host, "/hostname")]
+            good += [get(host, "/hostname") for _each in range(REQUESTS - 1)] if first else []
+            if both and first:
+                good += [fetch(address, plain[0], host, "/hostname") for _each in range(REQUESTS)]
+            stray = [get(host, "/clientip"), fetch(address, plain[0], f"other.{host}", "/hostname")]
+            return Asked(tuple(good), tuple(stray) if first else ())
+
+        return t.cast("dict[str, Asked]", parallel(ask, self._addresses()))
+
+    def _context_of_gateway(self) -> ssl.SSLContext:
+        """Trusts what the Gateway's Secret holds, whatever names stand in it."""
+        where = [f"--namespace={self._want.gateway[0]}", "--ignore-not-found"]
+        secret = self._kubectl.json(["get", "secret", "default-certificate", *where])
+        encoded = ((secret or {}).get("data") or {}).get("tls.crt", "")
+        context = ssl.create_default_context(cadata=base64.b64decode(encoded).decode() or None)
+        context.check_hostname = False
+        return context
+
+
+def fetch(address: str, port: int, host: str, path: str, *, context: t.Optional[ssl.SSLContext] = None) -> Reply:
+    """One GET for ``host`` at an address, over TLS with a context."""
+    try:
+        with socket.create_connection((address, port), _ASK_SECONDS) as plain:
+            connection = http.client.HTTPConnection(host, timeout=_ASK_SECONDS)
+            connection.sock = context.wrap_socket(plain, server_hostname=host) if context else plain
+            connection.request("GET", path, headers={"Host": host, "Connection": "close"})
+            response = connection.getresponse()
+            text = response.read(4096).decode("utf-8", "replace").strip()
+            connection.close()
+            return Reply(response.status, text)
+    except socket.timeout:
+        return Reply(error=f"no answer at port {port} within {_ASK_SECONDS:g} s")
+    except (OSError, http.client.HTTPException) as error:
+        return Reply(error=f"port {port}: {error}")
+
+
+def who_has(address: str) -> str:
+    """The hardware address that answers an ARP request for an IPv4 address; empty if none does, or none is asked."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, 9))
+            own = probe.getsockname()[0]
+        except OSError:
+            return ""
+    interface = _interface_of(own)
+    if not interface:
+        return ""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)) as wire:
+        wire.bind((interface, 0))
+        wire.settimeout(0.5)
+        source = wire.getsockname()[4]
+        request = b"\xff" * 6 + source + struct.pack("!HHHBBH", 0x0806, 1, 0x0800, 6, 4, 1)
+        request += source + socket.inet_aton(own) + bytes(6) + socket.inet_aton(address)
+        for _each in range(_ARP_TRIES):
+            wire.send(request)
+            found = _arp_reply(wire, socket.inet_aton(address))
+            if found:
+                return found
+    return ""
+
+
+def _arp_reply(wire: socket.socket, wanted: bytes) -> str:
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        try:
+            frame = wire.recv(256)
+        except socket.timeout:
+            return ""
+        # Operation 2 is a reply; the sender's addresses stand behind it (RFC 826).
+        if frame[20:22] == b"\x00\x02" and frame[28:32] == wanted:
+            return ":".join(f"{byte:02x}" for byte in frame[22:28])
+    return ""
+
+
+def _interface_of(own: str) -> str:
+    """The interface with this address of the host."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for _index, name in socket.if_nameindex():
+            try:
+                packed = struct.pack("256s", name.encode()[:15])
+                answer = fcntl.ioctl(any_socket.fileno(), 0x8915, packed)  # SIOCGIFADDR
+            except OSError:
+                continue
+            if socket.inet_ntoa(answer[20:24]) == own:
+                return name
+    return ""
+
+
+_Found = t.TypeVar("_Found")
+
+
+def _soon(look: t.Callable[[], t.Optional[_Found]]) -> t.Optional[_Found]:
+    """What ``look`` finds, asked until it is something or the time is over."""
+    end = time.monotonic() + _SOON_SECONDS
+    while True:
+        found = look()
+        if found or time.monotonic() >= end:
+            return found
+        time.sleep(0.5)

@@ -1,0 +1,188 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The longer questions of a full verification, asked of a live cluster."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import threading
+import time
+import typing as t
+
+from ..core import verify, verify_full, verify_workload
+from ..core.manifests import unsettled
+from ..core.problems import SlipwayError
+from ..core.verify import Check
+from ..core.verify_full import FAILING, KEPT, ROLLED, SCALED, Load
+from .kubectl import Kubectl
+from .machine import Machine
+from .verify_talk import Talk
+
+# A version that never becomes ready is given this long to do harm.
+_HARM_SECONDS = 8.0
+# An autoscaler looks every 15 s at figures that are made every 15 s, of pods that must have run a while.
+_SCALING_SECONDS = 150.0
+
+
+class FullChecks:
+    """The longer questions of one verification, in its namespace."""
+
+    def __init__(self, machine: Machine, kubectl: Kubectl, talk: Talk, namespace: str, image: str) -> None:
+        self._machine = machine
+        self._kubectl = kubectl
+        self._talk = talk
+        self._namespace = namespace
+        self._image = image
+
+    def put_up(self) -> None:
+        """What takes its time is started first."""
+        objects = [
+            *verify_full.rolled_objects(self._namespace, self._image, "1"),
+            *verify_full.scaled_objects(self._namespace, self._image),
+            verify_full.failing_object(self._namespace, self._image),
+        ]
+        self._kubectl.apply(objects)
+
+    def check_rollout(self) -> Check:
+        """To version 2 while requests come; none may fail."""
+        lacking = self._settled(ROLLED)
+        with self._under_load(ROLLED, "envvar?var=VERSION") as seen:
+            self._kubectl.apply(verify_full.rolled_objects(self._namespace, self._image, "2"))
+            lacking = lacking or self._settled(ROLLED)
+            time.sleep(2)
+        return verify_full.judge_rollout(seen.load(), lacking, "2")
+
+    def check_bad_version(self) -> Check:
+        """To a version 3 that never becomes ready, and back."""
+        held = undone = ""
+        with self._under_load(ROLLED, "envvar?var=VERSION") as seen:
+            self._kubectl.apply(verify_full.rolled_objects(self._namespace, self._image, "3", ready=False))
+            time.sleep(_HARM_SECONDS)
+            if not self._settled(ROLLED, timeout=0):
+                held = "it counts as ready"
+            where = f"--namespace={self._namespace}"
+            self._kubectl.run(["rollout", "undo", f"deployment/{ROLLED}", where])
+            undone = self._settled(ROLLED)
+        return verify_full.judge_bad_version(seen.load(), held, undone)
+
+    def check_liveness(self) -> Check:
+        """A pod whose program stops being well is restarted."""
+
+        def restarts() -> int:
+            listing = self._kubectl.json(["get", "pods", f"--namespace={self._namespace}", f"--selector=app={FAILING}"])
+            return sum(pod.restarts for pod in verify_workload.pods_of(listing, FAILING))
+
+        end = time.monotonic() + 45
+        while not restarts() and time.monotonic() < end:
+            time.sleep(1)
+        return verify_full.judge_liveness(restarts())
+
+    def check_autoscaler(self, *, metrics: bool) -> Check:
+        """More pods under load, and fewer without."""
+        if not metrics:
+            return verify.skipped("autoscaler", "it needs metrics, which are off")
+        start = time.monotonic()
+        with self._under_load(SCALED, f"echo?msg={'x' * 2000}"):
+            most = self._pods_until(lambda count: count > 1)
+        middle = time.monotonic()
+        least = self._pods_until(lambda count: count <= 1) if most > 1 else most
+        said = self._kubectl.json(["get", "hpa", SCALED, f"--namespace={self._namespace}"])
+        conditions = (said.get("status") or {}).get("conditions") or ()
+        words = "; ".join(str(each.get("message", "")) for each in conditions if each.get("status") != "True")
+        return verify_full.judge_autoscaler(most, least, (middle - start, time.monotonic() - middle), words)
+
+    def check_volume(self, storage_class: str) -> Check:
+        """What one pod writes, another one reads."""
+        if not storage_class:
+            return verify.skipped("volume", "no StorageClass was named")
+        troubles = []
+        for write in (True, False):
+            objects = verify_full.kept_objects(self._namespace, self._image, storage_class, write=write)
+            self._kubectl.apply(objects)
+            troubles.append(self._job_trouble(f"{KEPT}-{'write' if write else 'read'}"))
+            if troubles[-1]:
+                break
+        return verify_full.judge_volume(troubles[0], troubles[1] if len(troubles) > 1 else "")
+
+    def _job_trouble(self, name: str) -> str:
+        where = f"--namespace={self._namespace}"
+
+        def lacking() -> t.Optional[str]:
+            status = self._kubectl.json(["get", "job", name, where])["status"]
+            return None if status.get("succeeded") or status.get("failed") else "it has not ended"
+
+        try:
+            self._machine.wait(f"job {name}", lacking, timeout=60, interval=1)
+        except SlipwayError as error:
+            return f"{name}: {error.problems[0].found}"
+        said = self._kubectl.run(["logs", f"job/{name}", where], check=False).stdout
+        done = self._kubectl.json(["get", "job", name, where])["status"].get("succeeded")
+        return "" if done and "mount-tester" in said else f"{name}: {said.strip()[-160:] or 'failed'}"
+
+    def _pods_until(self, enough: t.Callable[[int], bool]) -> int:
+        """How many pods the scaled Deployment has once that is enough, or at the end of patience."""
+        end = time.monotonic() + _SCALING_SECONDS
+        while True:
+            found = self._kubectl.json(["get", "deployment", SCALED, f"--namespace={self._namespace}"])
+            count = int(found["status"].get("readyReplicas", 0))
+            if enough(count) or time.monotonic() >= end:
+                return count
+            time.sleep(2)
+
+    def _settled(self, name: str, timeout: float = 60) -> str:
+        """Why a Deployment is not there in full, once it is or patience is over; empty if it is."""
+
+        def lacking() -> t.Optional[str]:
+            return unsettled(self._kubectl.json(["get", "deployment", name, f"--namespace={self._namespace}"]))
+
+        try:
+            self._machine.wait(f"Deployment {name}", lacking, timeout=timeout, interval=0.5)
+        except SlipwayError as error:
+            return error.problems[0].found
+        return ""
+
+    @contextlib.contextmanager
+    def _under_load(self, service: str, request: str) -> t.Iterator[_Requests]:
+        """Requests to a Service from a pod, one after the other, until the block ends."""
+        requests = _Requests(self._talk, service, request)
+        requests.start()
+        try:
+            yield requests
+        finally:
+            requests.end()
+
+
+class _Requests:
+    """A thread that asks and counts."""
+
+    def __init__(self, talk: Talk, service: str, request: str) -> None:
+        self._talk = talk
+        self._service = service
+        self._request = request
+        self._stop = threading.Event()
+        self._answers: collections.Counter[str] = collections.Counter()
+        self._errors: list[str] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Begin, and wait for the first answers."""
+        self._thread.start()
+        end = time.monotonic() + 10
+        while not self._answers and time.monotonic() < end:
+            time.sleep(0.1)
+
+    def end(self) -> None:
+        """Stop after the requests that are on their way."""
+        self._stop.set()
+        self._thread.join(30)
+
+    def load(self) -> Load:
+        """What was answered so far."""
+        return Load(dict(self._answers), tuple(self._errors))
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            answer = self._talk.ask_service(self._service, self._request)
+            self._answers.update(answer.responses)
+            self._errors.extend(answer.errors)
