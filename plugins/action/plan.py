@@ -31,7 +31,7 @@ class ActionModule(ActionBase):
         if self._task.args.get("outside"):
             return result | {"changed": False, "outside": outside(_inputs(variables))}
         try:
-            data = make(_inputs(variables))
+            data = make(_inputs(variables), self._loader)
         except SlipwayError as error:
             problems = [problem.as_dict() for problem in error.problems]
             return result | {"failed": True, "msg": str(error), "problems": problems}

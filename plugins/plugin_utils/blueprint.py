@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
+import hashlib
 import json
 import typing as t
 import uuid
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import ref_of, unpack
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 
 from .core import addons, evidence, planner, preflight
@@ -25,6 +27,7 @@ from .core.record import newer_release
 from .core.spec import ClusterSpec, HostInput, explain, load, with_probes
 from .core.targets import paths, pki, registry
 from .core.targets.etcd import client_url
+from .manifest_files import Loader, read_manifests
 from .passwords import htpasswd
 from .release import release
 from .zipapp import build_keeper
@@ -97,15 +100,22 @@ def _check_versions(spec: ClusterSpec, lock: Lock, path: Path) -> None:
                 "build or lock that version, or ask for the one that is there",
             )
         )
-    missing = set(_IMAGES) - {entry.name for entry in lock.artifacts if entry.kind == "image"}
+    missing = set(_IMAGES) - _names(lock, "image")
     if missing:
         raise SlipwayError(
             Problem(str(path), f"has no image {', '.join(sorted(missing))}", "all images of the set", "build it again")
         )
 
 
-def make(inputs: Inputs) -> dict[str, t.Any]:
-    """Everything the plays need, as data; SlipwayError with all problems of spec, preflight and plan."""
+def _names(lock: Lock, kind: str) -> set[str]:
+    return {entry.name for entry in lock.artifacts if entry.kind == kind}
+
+
+def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
+    """Everything the plays need, as data; SlipwayError with all problems of spec, preflight and plan.
+
+    ``loader`` reads files that may be vaults.
+    """
     spec = load(inputs.hosts, version_sets())
     problems: list[Problem] = []
     lock, bundle = _attempt(functools.partial(read_lock, spec), problems) or (None, "")
@@ -117,6 +127,10 @@ def make(inputs: Inputs) -> dict[str, t.Any]:
     }
     spec = with_probes(spec, probes, problems)
     warnings = _preflight(spec, probes, inputs, lock, problems)
+    own = _attempt(functools.partial(read_manifests, spec.manifests, loader), problems) or []
+    lacks = addons.lacks(spec, _names(lock, "image"), _names(lock, "objects"), spec.bundle or "lock") if lock else []
+    problems += [problem for problem in lacks if not problem.warning]
+    warnings += [problem for problem in lacks if problem.warning]
     versions = {**spec.versions, **(lock.versions if lock else {})}
     layout, nodes = resolve(dataclasses.replace(spec, versions=versions), probes, _cluster_id(probes))
     known = {name: planner.observation(inputs.probes[name]) for name in probes if name in nodes}
@@ -141,7 +155,7 @@ def make(inputs: Inputs) -> dict[str, t.Any]:
     data["gate"] = _gate(context)
     data["allowed"] = planner.allowed_nodes(context, plan.joining)
     return data | {
-        "manifests": _manifests(spec, layout, lock, resolvers=any(probe.resolvers for probe in probes.values())),
+        "manifests": _manifests(scene(spec, layout, nodes, lock, bundle, probes), own),
         "warnings": [problem.as_dict() for problem in (*spec.warnings, *warnings)],
         "explain": {name: [list(map(str, row)) for row in explain(spec, name)] for name in spec.nodes},
     }
@@ -342,21 +356,59 @@ def _etcd_group(node: Node, plan: planner.Blueprint) -> list[str]:
     return ["slipway_forming_etcd"] if node.etcd else []
 
 
-def _manifests(spec: ClusterSpec, layout: Layout, lock: Lock, *, resolvers: bool) -> dict[str, list[dict[str, t.Any]]]:
-    references = {entry.name: entry.reference for entry in lock.artifacts if entry.kind == "image"}
-    flannel = addons.flannel_objects() if layout.network == "flannel" else []
-    # CoreDNS asks the resolvers of the node it runs on, unless the user names some; without any it must not forward.
-    upstreams = list(spec.dns.upstream) or (None if resolvers else [])
-    return {
-        "bootstrap": [*addons.bootstrap_objects(), *flannel],
-        "dns": addons.dns_objects(
-            domain=layout.domain,
-            service_ip=layout.dns_address,
-            image=references["coredns"],
-            replicas=spec.dns.replicas,
-            upstreams=upstreams,
-        ),
+def scene(
+    spec: ClusterSpec,
+    layout: Layout,
+    nodes: t.Mapping[str, Node],
+    lock: Lock,
+    bundle: str,
+    probes: t.Mapping[str, Probe],
+) -> addons.Scene:
+    """What add-ons are made from; the bundle's lists of objects are read as far as they are wanted."""
+    entries = {entry.name: entry for entry in lock.artifacts}
+    wanted = {name for addon in addons.ADDONS if addon.wanted(spec) for name in addon.definitions}
+    return addons.Scene(
+        spec=spec,
+        layout=layout,
+        nodes=nodes,
+        images={name: entry.reference for name, entry in entries.items() if entry.kind == "image"},
+        definitions={
+            name: _objects(Path(bundle) / entry.file, entry.sha256) for name, entry in entries.items() if name in wanted
+        },
+        resolvers=any(probe.resolvers for probe in probes.values()),
+    )
+
+
+def _objects(path: Path, sha256: str) -> list[dict[str, t.Any]]:
+    """A list of objects out of the bundle; SlipwayError if it is not the one that was built."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SlipwayError(
+            Problem(str(path), f"{error.strerror}", "a whole bundle", "build or copy it again")
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise SlipwayError(Problem(str(path), f"altered: sha256 {found}", f"sha256 {sha256}", "build or copy it again"))
+    return t.cast("list[dict[str, t.Any]]", json.loads(content))
+
+
+def _manifests(made_from: addons.Scene, own: t.Sequence[dict[str, t.Any]]) -> dict[str, list[dict[str, t.Any]]]:
+    """Who may do what, and the add-ons. The user's ``own`` objects are not in it; none of them may be one of ours."""
+    flannel = addons.flannel_objects() if made_from.layout.network == "flannel" else []
+    bootstrap = [*addons.bootstrap_objects(), *flannel]
+    sets = addons.manifest_sets(made_from)
+    taken = {
+        ref_of(item).key for entry in sets for item in (*entry.get("objects", ()), *unpack(entry.get("packed", "")))
     }
+    taken |= {ref_of(item).key for item in bootstrap}
+    both = [ref_of(item).text() for item in own if ref_of(item).key in taken]
+    if both:
+        found = f"{', '.join(both)}: Slipway's own"
+        raise SlipwayError(
+            Problem("slipway_manifests", found, "objects of yours", "leave them out, or switch the add-on off")
+        )
+    return {"bootstrap": bootstrap, "addons": sets}
 
 
 def _htpasswd(spec: ClusterSpec, layout: Layout) -> str:
@@ -388,6 +440,7 @@ def _verify(spec: ClusterSpec, layout: Layout, nodes: t.Mapping[str, Node], lock
         "kubeconfig": paths.ADMIN_CONF,
         "domain": layout.domain,
         "etcd_endpoints": [client_url(node.member) for _name, node in sorted(nodes.items()) if node.etcd],
+        "addons": addons.expectations(spec, {node.host: node.address for node in nodes.values()}),
     }
 
 

@@ -12,6 +12,9 @@ from .probe import Probe
 from .spec import ClusterSpec, NodeSpec
 from .spec.model import RegistryService
 
+INGRESS_LABEL = "slipway.cluster/ingress"
+"""On nodes that take traffic from outside; where Traefik runs."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Member:
@@ -79,6 +82,7 @@ class Layout:
     renew_before_days: int
     authority_days: int
     api_port: int
+    metrics: bool
     registries: tuple[Member, ...] = ()
     registry: RegistryService = RegistryService(5000, (), "slipway")
 
@@ -105,7 +109,9 @@ def resolve(spec: ClusterSpec, probes: t.Mapping[str, Probe], cluster_id: str) -
     """
     # A host that is declared down is still a member: who is left keeps its place.
     hosts = [spec.nodes[name] for name in sorted(spec.nodes)]
-    nodes = {node.name: _node(node, probes.get(node.name)) for node in hosts if node.address}
+    ingress = {node.name for node in spec.ingress_nodes} if spec.has_ingress else set()
+    labels = {name: {INGRESS_LABEL: "true"} for name in ingress}
+    nodes = {node.name: _node(node, probes.get(node.name), labels.get(node.name, {})) for node in hosts if node.address}
     members = {name: node.member for name, node in nodes.items()}
     layout = Layout(
         name=spec.name,
@@ -137,6 +143,7 @@ def resolve(spec: ClusterSpec, probes: t.Mapping[str, Probe], cluster_id: str) -
         renew_before_days=spec.certificates.renew_before_days,
         authority_days=spec.certificates.ca_days,
         api_port=spec.apiserver_port,
+        metrics=spec.metrics.enabled,
         registries=tuple(members[node.name] for node in spec.registries if node.name in members),
         registry=spec.registry,
     )
@@ -150,7 +157,7 @@ def _etcd_args(spec: ClusterSpec) -> dict[str, t.Any]:
     return {**own, **user}
 
 
-def _node(node: NodeSpec, probe: Probe | None) -> Node:
+def _node(node: NodeSpec, probe: Probe | None, labels: t.Mapping[str, str]) -> Node:
     address = node.address or ""
     interface = probe.interface_of(address) if probe else None
     return Node(
@@ -160,7 +167,7 @@ def _node(node: NodeSpec, probe: Probe | None) -> Node:
         hostname=probe.hostname if probe else node.name,
         control_plane=node.control_plane,
         etcd=node.etcd,
-        labels=node.labels,
+        labels={**node.labels, **labels},
         taints=tuple(str(taint) for taint in node.taints),
         kubelet=node.kubelet,
         resolv_conf=probe.resolv_conf if probe else "/etc/resolv.conf",

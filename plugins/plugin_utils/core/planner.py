@@ -66,8 +66,9 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.state import 
     resolve,
 )
 
-from . import evidence
+from . import addons, evidence
 from .layout import Layout, Node
+from .lock import Artifact as Entry
 from .lock import Lock
 from .spec import ClusterSpec
 from .targets import control_plane, etcd, host, keeper, network, node, paths, pki, registry
@@ -392,19 +393,27 @@ def artifacts_want(context: Context, own: Node) -> ArtifactsWant:
     chosen = [entries[name] for name in dict.fromkeys(names)]
     if images:
         # An image without bytes of its own is pulled by the runtime.
-        chosen += [
-            entry for entry in entries.values() if entry.kind == "image" and entry.purpose == "node" and entry.sha256
-        ]
+        chosen += [entry for entry in _images(context, own) if entry.sha256]
     artifacts = tuple(Artifact.from_data(entry.as_dict()) for entry in chosen)
     programs = {program for artifact in artifacts for program in artifact.programs}
     return ArtifactsWant(artifacts, {path: name for path, name in COMMANDS.items() if name in programs})
+
+
+def _images(context: Context, own: Node) -> list[Entry]:
+    """The images that this node may have to run."""
+    names = addons.images_for(context.spec, context.spec.nodes[own.host])
+    return [
+        entry
+        for entry in context.lock.artifacts
+        if (entry.kind, entry.purpose, entry.architecture) == ("image", "node", own.architecture)
+        and entry.name in names
+    ]
 
 
 def containerd_want(context: Context, own: Node) -> ContainerdWant:
     """The runtime of this host."""
     settings = context.spec.containerd
     entries = {entry.name: entry for entry in context.lock.artifacts if entry.architecture == own.architecture}
-    images = [entry for entry in entries.values() if entry.kind == "image" and entry.purpose == "node"]
     passwords = context.spec.registry_passwords
     return ContainerdWant(
         version=f"{context.layout.versions['containerd']} {context.layout.versions['runc']}",
@@ -429,7 +438,7 @@ def containerd_want(context: Context, own: Node) -> ContainerdWant:
                 for name in own_registries(context)
             ),
         ),
-        images=tuple(Image(entry.reference, entry.sha256) for entry in images if entry.sha256),
+        images=tuple(Image(entry.reference, entry.sha256) for entry in _images(context, own) if entry.sha256),
         cni_template=network.CNI_TEMPLATE if context.layout.network == "flannel" else "",
     )
 

@@ -16,6 +16,8 @@ from .model import (
     WORKER,
     ClusterSpec,
     HostInput,
+    Ingress,
+    LoadBalancer,
     NodeSpec,
     Setting,
 )
@@ -31,6 +33,8 @@ __all__ = [
     "ClusterSpec",
     "Endpoint",
     "HostInput",
+    "Ingress",
+    "LoadBalancer",
     "NodeSpec",
     "Setting",
     "Taint",

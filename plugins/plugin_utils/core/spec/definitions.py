@@ -325,6 +325,61 @@ _DOCKER = Table(
         Field("images", Items(_NAME), "Images that must be there.", [], ["docker.io/library/debian:13"]),
     ),
 )
+_METRICS = Table(
+    model.Metrics,
+    (Field("enabled", Flag(), "Whether metrics-server runs: kubectl top, HorizontalPodAutoscaler.", True),),
+)
+_INGRESS = Table(
+    model.Ingress,
+    (
+        Field(
+            "enabled",
+            Flag(),
+            "Whether Traefik runs as the default IngressClass. Not set: if there are hosts in the group of "
+            "slipway_groups.ingress; it runs on these, else on all workers.",
+        ),
+        Field(
+            "expose",
+            Choice(("host", "load_balancer")),
+            "Where it listens: on ports 80 and 443 of its hosts, or at an address of slipway_load_balancer.",
+            "host",
+        ),
+        Field("gateway", Flag(), "Whether Gateway API is there too: definitions, GatewayClass, default Gateway.", True),
+        Field("access_log", Flag(), "Whether each request gets a line of JSON in the pod's log.", True),
+    ),
+)
+_INGRESS_TLS = Table(
+    model.IngressTls,
+    (
+        Field("certificate", Text("PEM", texts.pem), "Certificates in PEM, the server's own first.", required=True),
+        Field("key", Text("PEM", texts.pem), "Its private key in PEM.", required=True),
+    ),
+)
+_LOAD_BALANCER = Table(
+    model.LoadBalancer,
+    (
+        Field(
+            "pools",
+            Items(
+                Table(
+                    model.BalancerPool,
+                    (
+                        Field("name", Text("a DNS label", texts.dns_label), "Name of the pool.", required=True),
+                        Field(
+                            "addresses",
+                            Items(Text("an IPv4 CIDR or FIRST-LAST", texts.address_range), single=True),
+                            "Addresses of the nodes' network that nobody else uses.",
+                            required=True,
+                        ),
+                        Field("auto_assign", Flag(), "Whether Services that name no pool get one of these.", True),
+                    ),
+                )
+            ),
+            "Pools of addresses. With any, MetalLB answers for them in layer 2.",
+            [],
+        ),
+    ),
+)
 _HOST_SETTINGS = Table(
     model.HostSettings,
     (
@@ -508,6 +563,25 @@ _CLUSTER = (
         [],
         [{"groups": ["gpu"], "labels": {"accelerator": "gpu"}, "taints": ["dedicated=gpu:NoSchedule"]}],
     ),
+    Variable("slipway_metrics", Scope.CLUSTER, _METRICS, "Metrics for people and autoscalers.", {}, {"enabled": False}),
+    Variable("slipway_ingress", Scope.CLUSTER, _INGRESS, "HTTP from outside.", {}, {"enabled": True}),
+    Variable(
+        "slipway_load_balancer",
+        Scope.CLUSTER,
+        _LOAD_BALANCER,
+        "Addresses for Services of type LoadBalancer.",
+        {},
+        {"pools": [{"name": "office", "addresses": ["10.0.0.240-10.0.0.250"]}]},
+    ),
+    Variable(
+        "slipway_manifests",
+        Scope.CLUSTER,
+        Items(_PATH, single=True),
+        "Your own manifests on the controller: YAML or JSON files, or directories of them. They are applied with the "
+        "rest, and what leaves them is deleted.",
+        [],
+        ["manifests/"],
+    ),
     Variable(
         "slipway_groups",
         Scope.CLUSTER,
@@ -622,6 +696,14 @@ _REST = (
         "Password of the registry's one user, for hosts of the group slipway_registry. Keep it in a vault.",
         None,
         "from a vault",
+    ),
+    Variable(
+        "slipway_secret_ingress_tls",
+        Scope.SECRET,
+        _INGRESS_TLS,
+        "What Traefik shows for names without a certificate of their own. Not set: a self-signed one. Vault it.",
+        None,
+        {"certificate": "-----BEGIN CERTIFICATE-----…-----END CERTIFICATE-----", "key": "-----BEGIN …-----END …-----"},
     ),
     Variable(
         "slipway_ignore_preflight",

@@ -165,7 +165,8 @@ def _cluster(members: t.Sequence[_Host], versions: t.Mapping[str, str]) -> Clust
     values = members[0].values
     own = {f"slipway_{f.name}": f.name for f in dataclasses.fields(ClusterSpec)}
     own["slipway_cluster_name"] = "name"
-    own.update({f"slipway_secret_{name}": name for name in ("registry_passwords", "registry_password")})
+    secrets = ("registry_passwords", "registry_password", "ingress_tls")
+    own.update({f"slipway_secret_{name}": name for name in secrets})
     fields = {own[name]: value for name, value in values.items() if name in own}
     fields["ignore_preflight"] = frozenset(fields["ignore_preflight"])
     present = [host for host in members if not host.values["slipway_node_absent"]]

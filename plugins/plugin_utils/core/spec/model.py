@@ -17,6 +17,7 @@ WORKER = "worker"
 ETCD = "etcd"
 REGISTRY = "registry"
 DOCKER = "docker"
+INGRESS = "ingress"
 PHASES = ("host", "control_plane", "node", "addons")
 
 type Args = t.Mapping[str, tuple[str, ...]]
@@ -175,6 +176,31 @@ class RegistryService:
 
 
 @dataclasses.dataclass(frozen=True)
+class Metrics:
+    """metrics-server."""
+
+    enabled: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Ingress:
+    """Traefik. ``enabled`` None means: where the inventory has hosts for it."""
+
+    enabled: bool | None
+    expose: str
+    gateway: bool
+    access_log: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class IngressTls:
+    """The default certificate and its key, in PEM."""
+
+    certificate: str
+    key: str = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
 class AddressPool:
     """Networks of Docker's bridges: parts of that prefix length out of each network."""
 
@@ -196,6 +222,22 @@ class Docker:
     settings: t.Mapping[str, t.Any]
     users: tuple[str, ...] | None
     images: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class BalancerPool:
+    """Addresses that Services of type LoadBalancer get."""
+
+    name: str
+    addresses: tuple[str, ...]
+    auto_assign: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadBalancer:
+    """MetalLB in layer-2 mode; it is there if there are pools."""
+
+    pools: tuple[BalancerPool, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -337,6 +379,11 @@ class ClusterSpec:
     drain: Drain
     explain: str | None
     kubeconfig_output: str | None
+    metrics: Metrics
+    ingress: Ingress
+    load_balancer: LoadBalancer
+    manifests: tuple[str, ...]
+    ingress_tls: IngressTls | None = dataclasses.field(repr=False)
     registry_passwords: t.Mapping[str, str] = dataclasses.field(repr=False)
     registry_password: str | None = dataclasses.field(repr=False)
     nodes: t.Mapping[str, NodeSpec]
@@ -368,6 +415,19 @@ class ClusterSpec:
         """The etcd hosts."""
         return tuple(node for node in self.present if node.etcd)
 
+    @property
+    def has_ingress(self) -> bool:
+        """Whether Traefik runs: as said, or because there are hosts for it."""
+        wanted = self.ingress.enabled
+        return any(INGRESS in node.roles for node in self.present) if wanted is None else wanted
+
+    @property
+    def ingress_nodes(self) -> tuple[NodeSpec, ...]:
+        """The nodes that take traffic from outside: those of the group, else the workers, else all nodes."""
+        nodes = tuple(node for node in self.present if node.is_node)
+        chosen = tuple(node for node in nodes if INGRESS in node.roles)
+        return chosen or tuple(node for node in nodes if node.worker) or nodes
+
     def to_data(self) -> dict[str, t.Any]:
         """The spec as JSON data without secrets and without what belongs to a single run."""
         data = {f.name: _data(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in _NO_DATA}
@@ -385,6 +445,7 @@ _NO_DATA = frozenset(
     {
         "registry_passwords",
         "registry_password",
+        "ingress_tls",
         "settings",
         "warnings",
         "nodes",

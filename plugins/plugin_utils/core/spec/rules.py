@@ -10,6 +10,7 @@ import itertools
 import typing as t
 
 from ..findings import Finding, names
+from . import texts
 from .kinds import nearest, shown
 from .model import DOCKER, WORKER, ClusterSpec, NodeProfile
 
@@ -324,6 +325,32 @@ def _docker_pools(draft: Draft) -> t.Iterator[Finding]:
                 )
 
 
+def _ingress(draft: Draft) -> t.Iterator[Finding]:
+    spec = draft.spec
+    if spec.has_ingress and spec.ingress.expose == "load_balancer" and not spec.load_balancer.pools:
+        yield Finding(
+            "load_balancer without an address",
+            "pools in slipway_load_balancer, or host",
+            subject="slipway_ingress.expose",
+        )
+
+
+def _address_pools(draft: Draft) -> t.Iterator[Finding]:
+    subject = "slipway_load_balancer.pools"
+    pools = draft.spec.load_balancer.pools
+    for name, count in collections.Counter(pool.name for pool in pools).items():
+        if count > 1:
+            yield Finding(f"{name} stands there {count} times", "each pool once", subject=subject)
+    ranges = sorted((texts.range_ends(each), f"{pool.name} {each}") for pool in pools for each in pool.addresses)
+    for ((_first, last), one), ((first, _last), other) in itertools.pairwise(ranges):
+        if first <= last:
+            yield Finding(f"{one} and {other} overlap", "each address once", subject=subject)
+    for node in draft.spec.present:
+        for (first, last), pool in ranges:
+            if node.address and first <= int(node.addresses[0]) <= last:
+                yield Finding(f"{pool} contains its address", "addresses that nobody uses", "", node.name, subject)
+
+
 def _kube_proxy_mode(draft: Draft) -> t.Iterator[Finding]:
     mode = draft.spec.kube_proxy.get("mode", "nftables")
     if mode not in {"nftables", "iptables"}:
@@ -387,6 +414,8 @@ RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
     (_registry_port, frozenset({"slipway_registry", "slipway_apiserver_port", "slipway_proxy", "slipway_groups"})),
     (_docker_hosts, frozenset({"slipway_groups", "slipway_node_absent"})),
     (_docker_pools, frozenset({"slipway_docker", "slipway_network", "slipway_groups"})),
+    (_ingress, frozenset({"slipway_ingress", "slipway_load_balancer", "slipway_groups"})),
+    (_address_pools, frozenset({"slipway_load_balancer", "slipway_node_address"})),
     (_kube_proxy_mode, frozenset({"slipway_kube_proxy"})),
     (_profile_groups, frozenset({"slipway_node_profiles"})),
     (_node_networks, frozenset({"slipway_groups"})),

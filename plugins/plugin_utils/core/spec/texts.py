@@ -99,6 +99,33 @@ def bcrypt_password(text: str) -> str:
     return text
 
 
+def address_range(text: str) -> str:
+    """IPv4 addresses as a CIDR or as FIRST-LAST."""
+    if "/" in text:
+        return str(networks(text)[0])
+    first, dash, last = (part.strip() for part in text.partition("-"))
+    ends = [address(first), address(last)] if dash else []
+    if not ends or int(ends[0]) > int(ends[1]):
+        raise ValueError("neither a CIDR nor FIRST-LAST")
+    return f"{ends[0]}-{ends[1]}"
+
+
+def range_ends(text: str) -> tuple[int, int]:
+    """The first and the last address of what ``address_range`` gave, as numbers."""
+    if "/" in text:
+        network = ipaddress.ip_network(text)
+        return int(network[0]), int(network[-1])
+    first, _dash, last = text.partition("-")
+    return int(ipaddress.ip_address(first)), int(ipaddress.ip_address(last))
+
+
+def pem(text: str) -> str:
+    """Something in PEM."""
+    if "-----BEGIN " not in text or "-----END " not in text:
+        raise ValueError("not in PEM")
+    return text.strip() + "\n"
+
+
 def version(text: str) -> str:
     """A Kubernetes minor (1.37) or patch (1.37.2) version; a leading v is dropped."""
     if not full(r"v?1\.(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))?", text):

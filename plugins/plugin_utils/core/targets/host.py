@@ -8,8 +8,15 @@ import json
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core import places
 from ansible_collections.slipway.cluster.plugins.module_utils.core.preparation import HostWant
-from ansible_collections.slipway.cluster.plugins.module_utils.core.state import Directory, File, HostState, User
+from ansible_collections.slipway.cluster.plugins.module_utils.core.state import (
+    Absent,
+    Directory,
+    File,
+    HostState,
+    User,
+)
 
+from ..addons.objects import NOBODY
 from ..layout import Layout, Node
 from . import paths, registry
 from .network import cni_target
@@ -61,11 +68,19 @@ def host_target(layout: Layout, node: Node) -> HostState:
         state += _owned("kube-controller-manager", paths.CONTROLLER_MANAGER)
         state += _owned("kube-scheduler", paths.SCHEDULER)
         state += HostState(directories=(Directory(paths.ADMIN, "0700"),))
+        state += _metrics(layout)
     if node.registry:
         state += _owned(registry.USER, registry.ETC)
     if node.control_plane or node.etcd:
         state += HostState(directories=(Directory(f"{paths.PKI}/etcd"),))
     return state
+
+
+def _metrics(layout: Layout) -> HostState:
+    """Where metrics-server's certificate lies; without metrics, what an earlier run put there goes."""
+    if not layout.metrics:
+        return HostState(absent=(Absent(paths.METRICS),))
+    return HostState(directories=(Directory(paths.METRICS, "0700", str(NOBODY), str(NOBODY)),))
 
 
 def _owned(user: str, directory: str, above: tuple[str, ...] = ()) -> HostState:

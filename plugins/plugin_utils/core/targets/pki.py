@@ -15,6 +15,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.pki import (
     Secret,
 )
 
+from ..addons.objects import NOBODY
 from ..layout import Layout, Node
 from . import paths
 
@@ -38,6 +39,7 @@ def pki_want(layout: Layout, node: Node, *, generate: bool) -> PkiWant:
     copies: list[Copy] = []
     if node.control_plane:
         certificates += _control_plane_certificates(layout, node)
+        certificates += _metrics_certificates(layout)
         copies += _control_plane_copies()
     if node.etcd:
         certificates += _etcd_certificates(node)
@@ -125,6 +127,17 @@ def _control_plane_certificates(layout: Layout, node: Node) -> list[Certificate]
             organizations=("system:masters",), **client,
         ),
     ]  # fmt: skip
+
+
+def _metrics_certificates(layout: Layout) -> list[Certificate]:
+    """metrics-server's own, read by a pod, so the owner is a number; the API server asks for the first name."""
+    name, reader = "metrics-server", str(NOBODY)
+    names = (f"{name}.kube-system.svc", f"{name}.kube-system.svc.{layout.domain}")
+    leaf = _leaf(
+        f"{name}-serving", paths.METRICS, "serving", reader, authority="kubernetes", common_name=name, dns=names,
+        usages=("server",),
+    )  # fmt: skip
+    return [leaf] if layout.metrics else []
 
 
 def _etcd_certificates(node: Node) -> list[Certificate]:

@@ -113,7 +113,7 @@ def test_the_data_is_json_and_has_what_the_plays_read(bundle: pathlib.Path) -> N
     assert data["seed_params"]["serve"] is True
     assert data["seed_params"]["address"] == "10.0.0.11"
     assert data["manifests"]["bootstrap"]
-    assert data["manifests"]["dns"]
+    assert data["manifests"]["addons"][0]["name"] == "dns"
     assert data["verify"]["nodes"] == dict.fromkeys(("cp1", "w1", "w2"), "v1.37.0")
     assert data["verify"]["etcd_endpoints"] == ["https://10.0.0.11:2379"]
 

@@ -1,63 +1,30 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Kubernetes objects a cluster gets from Slipway, as plain dicts in the shape of their API.
-
-They come in sets (``bootstrap``, ``flannel``, ``dns``), each applied, pruned and replaced as a whole.
-"""
+"""CoreDNS, the cluster's DNS."""
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 
-KubernetesObject = dict[str, t.Any]
+from .model import Addon, Scene
+from .objects import (
+    KubernetesObject,
+    as_nobody,
+    cluster_role,
+    cluster_role_binding,
+    config_hash,
+    critical_tolerations,
+    locked_down,
+    namespaced,
+    probe,
+    service_account,
+)
 
-ADMIN_GROUP = "slipway:admins"
-BOOTSTRAP_GROUP = "system:bootstrappers:slipway"
-NODE_GROUP = "system:nodes"
-KUBELET_CLIENT_USER = "kube-apiserver-kubelet-client"
-CONFIG_HASH_ANNOTATION = "slipway.cluster/config-sha256"
-
-_RBAC = "rbac.authorization.k8s.io"
 _DNS_NAME = "coredns"
 _DNS_LABELS = {"k8s-app": "kube-dns"}
-_DNS_USER = 65532
-
-
-def bootstrap_objects() -> list[KubernetesObject]:
-    """Who may do what before the first node can join.
-
-    The roles themselves are the API server's own defaults (kubernetes.io/docs/reference/access-authn-authz/rbac and
-    .../kubelet-tls-bootstrapping); kube-proxy shares the kubelet's rotating certificate, hence the nodes' group.
-    """
-    nodes, joining = _group(NODE_GROUP), _group(BOOTSTRAP_GROUP)
-    requests = "system:certificates.k8s.io:certificatesigningrequests"
-    return [
-        cluster_role_binding("slipway:admins", "cluster-admin", _group(ADMIN_GROUP)),
-        cluster_role_binding("slipway:node-bootstrapper", "system:node-bootstrapper", joining),
-        cluster_role_binding("slipway:approve-first-node-certificate", f"{requests}:nodeclient", joining),
-        cluster_role_binding("slipway:approve-renewed-node-certificate", f"{requests}:selfnodeclient", nodes),
-        cluster_role_binding("slipway:kubelet-api", "system:kubelet-api-admin", _user(KUBELET_CLIENT_USER)),
-        cluster_role_binding("slipway:kube-proxy", "system:node-proxier", nodes),
-    ]
-
-
-def flannel_objects() -> list[KubernetesObject]:
-    """What flanneld may do as a unit on each node: read all nodes, write its own lease into its node's annotations.
-
-    It reads no pods because its unit sets NODE_NAME. That a node writes to itself alone is NodeRestriction's work.
-    """
-    rules = [
-        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"]},
-    ]
-    return [
-        cluster_role("slipway:flannel", rules),
-        cluster_role_binding("slipway:flannel", "slipway:flannel", _group(NODE_GROUP)),
-    ]
 
 
 def dns_service_ip(service_cidr: str) -> str:
@@ -85,7 +52,7 @@ def dns_objects(
         cluster_role_binding(
             "slipway:coredns",
             "slipway:coredns",
-            {"kind": "ServiceAccount", "name": _DNS_NAME, "namespace": "kube-system"},
+            service_account(_DNS_NAME, "kube-system"),
         ),
         _namespaced("v1", "ConfigMap", data={"Corefile": corefile}),
         _dns_service(service_ip),
@@ -133,42 +100,8 @@ def dns_corefile(*, domain: str, upstreams: t.Sequence[str] | None = None) -> st
     return "\n".join([".:53 {", *(f"    {line}" for line in lines), "}", ""])
 
 
-def cluster_role(name: str, rules: t.Sequence[t.Mapping[str, t.Any]]) -> KubernetesObject:
-    """A ClusterRole."""
-    return {
-        "apiVersion": f"{_RBAC}/v1",
-        "kind": "ClusterRole",
-        "metadata": {"name": name},
-        "rules": [dict(rule) for rule in rules],
-    }
-
-
-def cluster_role_binding(name: str, role: str, subject: KubernetesObject) -> KubernetesObject:
-    """A ClusterRoleBinding of one subject."""
-    return {
-        "apiVersion": f"{_RBAC}/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
-        "subjects": [subject],
-    }
-
-
-def _group(name: str) -> KubernetesObject:
-    return {"apiGroup": _RBAC, "kind": "Group", "name": name}
-
-
-def _user(name: str) -> KubernetesObject:
-    return {"apiGroup": _RBAC, "kind": "User", "name": name}
-
-
 def _namespaced(api_version: str, kind: str, *, name: str = _DNS_NAME, **fields: t.Any) -> KubernetesObject:
-    return {
-        "apiVersion": api_version,
-        "kind": kind,
-        "metadata": {"name": name, "namespace": "kube-system", "labels": dict(_DNS_LABELS)},
-        **fields,
-    }
+    return namespaced(api_version, kind, name, "kube-system", _DNS_LABELS, **fields)
 
 
 def _dns_rules() -> list[KubernetesObject]:
@@ -201,7 +134,6 @@ def _dns_service(service_ip: str) -> KubernetesObject:
 
 
 def _dns_deployment(*, image: str, replicas: int, corefile: str) -> KubernetesObject:
-    digest = hashlib.sha256(corefile.encode()).hexdigest()
     return _namespaced(
         "apps/v1",
         "Deployment",
@@ -211,7 +143,7 @@ def _dns_deployment(*, image: str, replicas: int, corefile: str) -> KubernetesOb
             "selector": {"matchLabels": dict(_DNS_LABELS)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}},
             "template": {
-                "metadata": {"labels": dict(_DNS_LABELS), "annotations": {CONFIG_HASH_ANNOTATION: digest}},
+                "metadata": {"labels": dict(_DNS_LABELS), "annotations": config_hash(corefile)},
                 "spec": _dns_pod(image),
             },
         },
@@ -226,20 +158,13 @@ def _dns_pod(image: str) -> KubernetesObject:
         "dnsPolicy": "Default",
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "priorityClassName": "system-cluster-critical",
-        "securityContext": {
-            "runAsGroup": _DNS_USER,
-            "runAsNonRoot": True,
-            "runAsUser": _DNS_USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
+        "securityContext": as_nobody(
             # Port 53 without any capability; another port would slip past NetworkPolicies that allow DNS by its port.
-            "sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "53"}],
-        },
+            sysctls=[{"name": "net.ipv4.ip_unprivileged_port_start", "value": "53"}]
+        ),
         "serviceAccountName": _DNS_NAME,
         "terminationGracePeriodSeconds": 30,
-        "tolerations": [
-            {"key": "CriticalAddonsOnly", "operator": "Exists"},
-            {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"},
-        ],
+        "tolerations": critical_tolerations(),
         # Tainted nodes do not count, so that a replica is never left without a place.
         "topologySpreadConstraints": [
             {
@@ -261,7 +186,7 @@ def _dns_container(image: str) -> KubernetesObject:
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["-conf", "/etc/coredns/Corefile"],
-        "livenessProbe": _probe("/health", "health", failureThreshold=5, timeoutSeconds=5),
+        "livenessProbe": probe("/health", "health", failureThreshold=5, timeoutSeconds=5),
         "ports": [
             {"name": "dns", "containerPort": 53, "protocol": "UDP"},
             {"name": "dns-tcp", "containerPort": 53, "protocol": "TCP"},
@@ -270,17 +195,24 @@ def _dns_container(image: str) -> KubernetesObject:
             {"name": "metrics", "containerPort": 9153, "protocol": "TCP"},
         ],
         # A startup probe, because a readiness probe's next chance comes only a period later.
-        "startupProbe": _probe("/ready", "ready", failureThreshold=60, periodSeconds=1),
-        "readinessProbe": _probe("/ready", "ready", failureThreshold=3, periodSeconds=5),
+        "startupProbe": probe("/ready", "ready", failureThreshold=60, periodSeconds=1),
+        "readinessProbe": probe("/ready", "ready", failureThreshold=3, periodSeconds=5),
         "resources": {"limits": {"memory": "170Mi"}, "requests": {"cpu": "100m", "memory": "70Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": locked_down(),
         "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns", "readOnly": True}],
     }
 
 
-def _probe(path: str, port: str, **fields: int) -> KubernetesObject:
-    return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, **fields}
+def _objects(scene: Scene) -> list[KubernetesObject]:
+    # CoreDNS asks the resolvers of the node it runs on, unless the user names some; without any it must not forward.
+    upstreams = list(scene.spec.dns.upstream) or (None if scene.resolvers else [])
+    return dns_objects(
+        domain=scene.layout.domain,
+        service_ip=scene.layout.dns_address,
+        image=scene.images["coredns"],
+        replicas=scene.spec.dns.replicas,
+        upstreams=upstreams,
+    )
+
+
+DNS = Addon("dns", wanted=lambda _spec: True, objects=_objects, images=("coredns",))
