@@ -52,15 +52,18 @@ def ingress_objects(
     *,
     image: str,
     settings: Ingress,
-    given_certificate: bool,
+    given_certificate: str,
     proxy_port: int,
     addresses: t.Sequence[str],
 ) -> list[KubernetesObject]:
-    """The objects. ``addresses`` are those of the hosts, which an Ingress shows; ``proxy_port`` is the API's there."""
+    """The objects. ``addresses`` are those of the hosts, which an Ingress shows; ``proxy_port`` is the API's there.
+
+    ``given_certificate`` is the user's, in PEM, or empty: another one makes new pods, for Traefik reads it once.
+    """
     host, gateway = settings.expose == "host", settings.gateway
     static = _static(host=host, gateway=gateway, access_log=settings.access_log, addresses=addresses)
     dynamic = _yaml({"tls": {"stores": {"default": {"defaultCertificate": _certificate_files()}}}})
-    digest = hashlib.sha256(f"{image}\0{static}\0{dynamic}".encode()).digest()
+    digest = hashlib.sha256(f"{image}\0{static}\0{dynamic}\0{given_certificate}".encode()).digest()
     # Every template has a loopback address of its own, so that a probe asks the process of its own template.
     ping = f"127.{digest[0]}.{digest[1]}.{digest[2] % 254 + 1}" if host else ""
     static = static.replace("PING", ping)
@@ -70,9 +73,9 @@ def ingress_objects(
         cluster_role("slipway:traefik", _rules(gateway=gateway)),
         cluster_role_binding("slipway:traefik", "slipway:traefik", service_account(_NAME, SPACE)),
         _class(),
-        _secret(given=given_certificate),
+        _secret(given=bool(given_certificate)),
         namespaced("v1", "ConfigMap", _NAME, SPACE, data={"traefik.yaml": static, "tls.yaml": dynamic}),
-        _daemon_set(image, host=host, ping=ping, proxy_port=proxy_port, config=(static, dynamic)),
+        _daemon_set(image, host=host, ping=ping, proxy_port=proxy_port, config=(static, dynamic, given_certificate)),
     ]
     if not host:
         objects.append(_service())
@@ -166,7 +169,7 @@ def _secret(*, given: bool) -> KubernetesObject:
     return item
 
 
-def _daemon_set(image: str, *, host: bool, ping: str, proxy_port: int, config: tuple[str, str]) -> KubernetesObject:
+def _daemon_set(image: str, *, host: bool, ping: str, proxy_port: int, config: tuple[str, ...]) -> KubernetesObject:
     scrape = {"prometheus.io/port": str(METRICS_PORT), "prometheus.io/scrape": "true"}
     pod: KubernetesObject = {
         "automountServiceAccountToken": True,
@@ -296,7 +299,7 @@ def _objects(scene: Scene) -> list[KubernetesObject]:
     return ingress_objects(
         image=scene.images[_NAME],
         settings=spec.ingress,
-        given_certificate=spec.ingress_tls is not None,
+        given_certificate=spec.ingress_tls.certificate.strip() if spec.ingress_tls else "",
         proxy_port=scene.layout.proxy_port,
         addresses=[node.address for node in spec.ingress_nodes if node.address],
     )

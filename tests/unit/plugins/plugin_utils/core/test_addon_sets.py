@@ -131,8 +131,13 @@ def test_metrics_run_where_their_certificate_is() -> None:
 
 
 # --- ingress ----------------------------------------------------------------------------------------------------------
+def template(found: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]:
+    made: dict[str, t.Any] = found["DaemonSet slipway-ingress/traefik"]["spec"]["template"]
+    return made
+
+
 def pod_of(found: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]:
-    spec: dict[str, t.Any] = found["DaemonSet slipway-ingress/traefik"]["spec"]["template"]["spec"]
+    spec: dict[str, t.Any] = template(found)["spec"]
     return spec
 
 
@@ -190,9 +195,14 @@ def test_the_default_certificate_is_made_or_given() -> None:
     assert generated_fields(made) == ("tls.crt", "tls.key")
     assert "data" not in made
     pem = {"certificate": "-----BEGIN C-----\nx\n-----END C-----", "key": "-----BEGIN K-----\nx\n-----END K-----"}
-    given = objects(everything(slipway_secret_ingress_tls=pem)["ingress"])[name]
-    assert generated_fields(given) == ()
-    assert given["data"] == {"tls.crt": "@@ingress-certificate@@", "tls.key": "@@ingress-key@@"}
+    given = objects(everything(slipway_secret_ingress_tls=pem)["ingress"])
+    assert generated_fields(given[name]) == ()
+    assert given[name]["data"] == {"tls.crt": "@@ingress-certificate@@", "tls.key": "@@ingress-key@@"}
+    other = objects(everything(slipway_secret_ingress_tls={**pem, "certificate": pem["certificate"] + "\n"})["ingress"])
+    assert template(other) == template(given), "white space is no other certificate"
+    pem["certificate"] = pem["certificate"].replace("x", "y")
+    renewed = objects(everything(slipway_secret_ingress_tls=pem)["ingress"])
+    assert template(renewed) != template(given), "Traefik reads it at its start, so another one makes new pods"
 
 
 def test_the_gateway_listens_where_traefik_does() -> None:

@@ -1,0 +1,218 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All add-ons on one small cluster: on, used from outside, with a certificate of one's own, and off without a trace."""
+
+from __future__ import annotations
+
+import collections.abc
+import json
+import re
+import ssl
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.slipway.cluster.plugins.module_utils.host.verify_addons import fetch
+from slipway.lab import Lab
+from tests.cluster import support
+
+FIRST_RESULTS = {"cp1": 25, "w1": 15}
+SETTLED_RESULTS = 6
+ALL_OFF = {"slipway_metrics": {"enabled": False}}
+SETS = ("metrics", "load-balancer", "gateway-api", "ingress", "user")
+HOST = "shop.test"
+# Of the user: a program, its Service with an address of its own, and a way in by name.
+OWN = """
+apiVersion: v1
+kind: Namespace
+metadata: {{name: shop}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web, namespace: shop}}
+spec:
+  replicas: 1
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      containers:
+        - {{name: web, image: "{image}", args: [netexec, --http-port=8080], ports: [{{containerPort: 8080}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web, namespace: shop}}
+spec: {{type: LoadBalancer, selector: {{app: web}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: web, namespace: shop}}
+spec:
+  rules:
+    - host: {host}
+      http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{name: http}}}}}}}}]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def lab() -> collections.abc.Iterator[Lab]:
+    with support.lab_of(workers=1) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def everything(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, t.Any]:
+    """The variables that switch everything on."""
+    artifacts = json.loads((support.BUNDLE / "bundle.json").read_text(encoding="utf-8"))["artifacts"]
+    image = next(each["reference"] for each in artifacts if each["name"] == "agnhost")
+    own = tmp_path_factory.mktemp("manifests")
+    (own / "shop.yml").write_text(OWN.format(image=image, host=HOST))
+    network = lab.host("cp1").address.rpartition(".")[0]
+    return {
+        "slipway_ingress": {"enabled": True},
+        "slipway_load_balancer": {"pools": [{"name": "lab", "addresses": [f"{network}.240-{network}.243"]}]},
+        "slipway_manifests": [str(own)],
+    }
+
+
+@pytest.fixture(scope="module")
+def applied(lab: Lab, everything: dict[str, t.Any]) -> support.Run:
+    return support.ansible_run(lab.inventory, "apply", extra_vars=everything).require()
+
+
+def asked(lab: Lab, verb: str, variables: t.Mapping[str, t.Any], *, code: int = 0) -> dict[str, t.Any]:
+    """The command's report."""
+    said = support.slipway(verb, "--json", "-i", str(lab.inventory), "-e", json.dumps(variables)).require(code)
+    return t.cast("dict[str, t.Any]", json.loads(said.out))
+
+
+def held(lab: Lab) -> dict[str, list[dict[str, str]]]:
+    """What the cluster remembers of each set."""
+    maps = support.objects(lab, "configmaps", "-n", "kube-system", "-l", "slipway.cluster/inventory=true")
+    found = {item["metadata"]["name"].removeprefix("slipway-manifests-"): item["data"]["objects"] for item in maps}
+    return {name: json.loads(text) for name, text in found.items()}
+
+
+def shown(ref: t.Mapping[str, str]) -> str:
+    """An object as a plan names it."""
+    return f"{ref['kind']} {ref['namespace']}/{ref['name']}" if ref["namespace"] else f"{ref['kind']} {ref['name']}"
+
+
+def deleted(report: t.Mapping[str, t.Any]) -> set[str]:
+    """The objects that a plan's report would delete."""
+    texts = [
+        text.removesuffix(" and every object of these kinds") for text in deletions(support.announced(report, "cp1"))
+    ]
+    return {each for text in texts for each in text.removeprefix("delete ").split(", ")}
+
+
+def deletions(actions: t.Iterable[tuple[str, str]]) -> set[str]:
+    """What the manifests module deletes, step by step."""
+    return {text for module, text in actions if module == "manifests" and text.startswith("delete ")}
+
+
+def answer(address: str, port: int, *, context: ssl.SSLContext | None = None) -> str:
+    """What this machine, which is no part of the cluster, is told there; the trouble if there is some."""
+    reply = fetch(address, port, HOST, "/hostname", context=context)
+    return reply.trouble or reply.text
+
+
+def test_all_of_it_costs_no_more_tasks(applied: support.Run) -> None:
+    many = {
+        host: applied.stats[host].results for host, most in FIRST_RESULTS.items() if applied.stats[host].results > most
+    }
+    assert not many
+
+
+def test_a_second_apply_changes_nothing(lab: Lab, applied: support.Run, everything: dict[str, t.Any]) -> None:
+    del applied
+    again = support.ansible_run(lab.inventory, "apply", extra_vars=everything).require()
+    assert {host: stats.changed for host, stats in again.stats.items()} == {"cp1": 0, "w1": 0}, again.actions
+    assert all(stats.results <= SETTLED_RESULTS for stats in again.stats.values()), again.stats
+
+
+def test_verify_uses_every_one(lab: Lab, applied: support.Run, everything: dict[str, t.Any]) -> None:
+    del applied
+    checks = {check["aspect"]: check for check in asked(lab, "verify", everything)["checks"]}
+    assert {name for name, check in checks.items() if check["skipped"]} == {"DNS outside"}
+    assert re.search(r"2 of 2 nodes and \d+ pods have figures", checks["metrics"]["seen"])
+    assert "12 of 12 requests at 1 addresses" in checks["ingress"]["seen"]
+    assert "24 of 24 requests at 1 addresses" in checks["gateway"]["seen"]
+    assert "12 requests, 2 pods" in checks["load balancer"]["seen"]
+
+
+def test_this_machine_is_answered_at_a_services_address(lab: Lab, applied: support.Run) -> None:
+    del applied
+    service = support.objects(lab, "service", "web", "-n", "shop")[0]
+    address = service["status"]["loadBalancer"]["ingress"][0]["ip"]
+    assert address.endswith((".240", ".241", ".242", ".243"))
+    assert answer(address, 80).startswith("web-")
+
+
+def test_this_machine_is_answered_at_the_hosts_port_by_name(lab: Lab, applied: support.Run) -> None:
+    del applied
+    assert answer(lab.host("w1").address, 80).startswith("web-")
+    assert "refused" in answer(lab.host("cp1").address, 80), "no worker, no ingress"
+
+
+def test_nothing_was_pulled_from_outside(lab: Lab, applied: support.Run) -> None:
+    del applied
+    assert support.kubectl(lab, "get", "events", "-A", "--field-selector=reason=Pulling", "-o", "name") == ""
+    told = support.objects(lab, "events", "-A", "--field-selector=reason=Pulled")
+    assert told
+    assert [each["message"] for each in told if "already present on machine" not in each["message"]] == []
+
+
+def test_a_certificate_of_ones_own(
+    lab: Lab, applied: support.Run, everything: dict[str, t.Any], tmp_path: Path
+) -> None:
+    del applied
+    files = ("-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "certificate"))
+    new = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+    subject = ("-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}")
+    subprocess.run(["openssl", "req", *new, *files, *subject], check=True, capture_output=True)
+    pem = {name: (tmp_path / name).read_text() for name in ("certificate", "key")}
+    trusting = ssl.create_default_context(cadata=pem["certificate"])
+    address = lab.host("w1").address
+    assert "CERTIFICATE_VERIFY_FAILED" in answer(address, 443, context=trusting), "it is not there yet"
+    run = support.ansible_run(
+        lab.inventory, "apply", verbosity=3, extra_vars={**everything, "slipway_secret_ingress_tls": pem}
+    ).require()
+    secret = pem["key"].splitlines()[1]
+    assert secret not in json.dumps([e for e in run.events if e.get("event") in support.RESULTS], default=str)
+
+    def refused() -> str | None:
+        text = answer(address, 443, context=trusting)
+        return None if text.startswith("web-") else text
+
+    # The pod before it goes on accepting for some seconds.
+    support.wait_for("the certificate", refused, timeout=30)
+
+
+def test_off_is_announced_and_removes_all_of_it(lab: Lab, applied: support.Run) -> None:
+    del applied
+    before = held(lab)
+    assert set(SETS) <= set(before)
+    for name in SETS:
+        assert before[name], f"{name} has objects"
+    announced = asked(lab, "plan", ALL_OFF, code=2)
+    assert deleted(announced) == {shown(ref) for name in SETS for ref in before[name]}
+    run = support.ansible_run(lab.inventory, "apply", extra_vars=ALL_OFF).require()
+    assert deletions(run.of("cp1")) == deletions(support.announced(announced, "cp1"))
+    assert not set(SETS) & set(held(lab))
+    spaces = {"shop", "slipway-ingress", "slipway-load-balancer"}
+    # A namespace goes when all that it holds has gone, pods with their time to finish.
+    support.wait_for("the namespaces' end", lambda: left(lab, spaces), timeout=90)
+    kinds = support.kubectl(lab, "api-resources", "-o", "name")
+    assert not re.search(r"metallb|gateway\.networking|metrics\.k8s\.io", kinds), kinds
+    assert support.ask(lab, "cp1", "ls", "/etc/kubernetes/metrics-server").returncode != 0
+    assert "refused" in answer(lab.host("w1").address, 80)
+    assert asked(lab, "plan", ALL_OFF)["pending"] is False
+
+
+def left(lab: Lab, spaces: set[str]) -> str | None:
+    """Which of the namespaces are still there."""
+    names = {item["metadata"]["name"] for item in support.objects(lab, "namespaces")}
+    return ", ".join(sorted(names & spaces)) or None
