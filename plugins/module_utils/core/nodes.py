@@ -70,8 +70,9 @@ class NodeWant:
 class NodeSeen:
     """A Node as the API shows it.
 
-    ``condition`` says why it is not ready, in one line, and is empty if it is. ``managed_*`` is what our annotations
-    list, None where there is no such annotation; ``labelled`` and ``annotated`` are whether it has any of these at all.
+    ``condition`` says why it is not ready, in one line, and is empty if it is; ``pressure`` what it says it is short of
+    all the same. ``managed_*`` is what our annotations list, None where there is no such annotation; ``labelled`` and
+    ``annotated`` are whether it has any of these at all.
     """
 
     name: str
@@ -82,6 +83,7 @@ class NodeSeen:
     managed_taints: t.Optional[tuple[str, ...]] = None
     ready: bool = False
     condition: str = ""
+    pressure: str = ""
     kubelet_version: str = ""
     addresses: tuple[str, ...] = ()
     pod_cidrs: tuple[str, ...] = ()
@@ -330,6 +332,7 @@ def _summarize(item: t.Mapping[str, t.Any]) -> NodeSeen:
         managed_taints=_remembered(annotations.get(MANAGED_TAINTS)),
         ready=not condition,
         condition=condition,
+        pressure=_pressure(status),
         kubelet_version=(status.get("nodeInfo") or {}).get("kubeletVersion", ""),
         addresses=tuple(
             address["address"] for address in status.get("addresses") or () if address.get("type") == "InternalIP"
@@ -338,6 +341,12 @@ def _summarize(item: t.Mapping[str, t.Any]) -> NodeSeen:
         labelled=bool(metadata.get("labels")),
         annotated=bool(annotations),
     )
+
+
+def _pressure(status: t.Mapping[str, t.Any]) -> str:
+    """What a node lacks that takes pods off it though it is Ready: DiskPressure, MemoryPressure, PIDPressure."""
+    held = {each.get("type", ""): each for each in status.get("conditions") or () if each.get("status") == "True"}
+    return "; ".join(f"{name}: {held[name].get('message', '')}" for name in sorted(held) if name.endswith("Pressure"))
 
 
 def _condition(status: t.Mapping[str, t.Any], taints: t.Sequence[Taint]) -> str:

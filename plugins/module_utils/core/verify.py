@@ -147,6 +147,8 @@ def judge_nodes(seen: NodesSeen, expected: t.Mapping[str, str]) -> Check:
     """All Nodes Ready, none missing, each with its expected version (empty: any)."""
     names = sorted({*expected, *seen.nodes})
     bad = [f"{name}: {reason}" for name, reason in sorted(unready(names, seen).items())]
+    pressed = {name: node.pressure for name, node in seen.nodes.items() if node.pressure}
+    bad.extend(f"{name}: {pressure}" for name, pressure in sorted(pressed.items()))
     for name, version in sorted(expected.items()):
         node = seen.nodes.get(name)
         if node and version and node.kubelet_version.lstrip("v") != version.lstrip("v"):
@@ -159,8 +161,17 @@ def judge_nodes(seen: NodesSeen, expected: t.Mapping[str, str]) -> Check:
         bool(names) and not bad,
         "read every Node's condition, taints and version",
         "; ".join([f"{ready} of {len(names)} Ready ({_counted(versions)})", *bad]),
-        hint="on that node see: systemctl status kubelet containerd, journalctl -u kubelet",
+        hint=_nodes_hint(pressed),
     )
+
+
+def _nodes_hint(pressed: t.Mapping[str, str]) -> str:
+    if any("DiskPressure" in text for text in pressed.values()):
+        where = " and ".join(sorted(pressed))
+        return (
+            f"a disk of {where} is nearly full: df -h /var/lib/kubelet /var/lib/containerd /var/log, df -i for inodes"
+        )
+    return "on that node see: systemctl status kubelet containerd, journalctl -u kubelet"
 
 
 def judge_health(aspect: str, what: str, trouble: t.Mapping[str, str], hint: str) -> Check:

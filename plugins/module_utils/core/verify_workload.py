@@ -25,6 +25,7 @@ BACKEND = "backend"
 HEADLESS = "backend-each"
 WALLED = "walled"
 _USER = 65532
+_LONGEST = 300
 POD_SECURITY: dict[str, t.Any] = {
     "runAsGroup": _USER,
     "runAsNonRoot": True,
@@ -133,6 +134,16 @@ def lacking_pods(listing: t.Mapping[str, t.Any], nodes: t.Collection[str]) -> li
             lacks.append(f"{found} of {wanted} pods of Deployment {app} made")
     pods = [*probes, *pods_of(listing, BACKEND), *pods_of(listing, WALLED)]
     return lacks + [f"pod {pod.name} on {pod.node or 'no node'}: {pod.lack}" for pod in pods if pod.lack]
+
+
+def warned(listing: t.Mapping[str, t.Any], most: int = 2) -> list[str]:
+    """The last warnings among a namespace's events, one of each reason: why a pod does not start is told there only."""
+    found: dict[str, str] = {}
+    items = [item for item in listing.get("items") or () if item.get("type") == "Warning"]
+    for item in sorted(items, key=lambda item: item.get("lastTimestamp") or item.get("eventTime") or ""):
+        name = (item.get("involvedObject") or {}).get("name", "")
+        found[item.get("reason", "")] = f"{name}: {item.get('reason', '')}: {' '.join(item.get('message', '').split())}"
+    return [text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..." for text in list(found.values())[-most:]]
 
 
 def _pod(item: t.Mapping[str, t.Any]) -> PodSeen:

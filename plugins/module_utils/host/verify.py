@@ -193,7 +193,9 @@ class _Run:
             hint = (
                 "see kubectl describe of such a pod while this runs; the kubelet's and containerd's journal on its node"
             )
-            return Check("pods start", ok=False, done=done, seen=error.problems[0].found, hint=hint)
+            events = self._kubectl.json(["get", "events", f"--namespace={self._namespace}"])
+            seen = "; ".join([error.problems[0].found, *verify_workload.warned(events)])
+            return Check("pods start", ok=False, done=done, seen=seen, hint=hint)
         count = len(self._pods()["items"])
         return Check("pods start", ok=True, done=done, seen=f"{count} pods ready on {len(ready)} nodes")
 

@@ -244,6 +244,17 @@ def test_readiness(item: Api, reason: str | None) -> None:
     assert unready(["n"], seen(item)) == ({"n": reason} if reason else {})
 
 
+def test_what_a_ready_node_is_short_of() -> None:
+    item = node()
+    item["status"]["conditions"] += [
+        {"type": "DiskPressure", "status": "True", "message": "kubelet has disk pressure"},
+        {"type": "MemoryPressure", "status": "False", "message": "kubelet has sufficient memory"},
+        {"type": "NetworkUnavailable", "status": "True", "message": "nobody asks"},
+    ]
+    assert seen(item).nodes["n"].pressure == "DiskPressure: kubelet has disk pressure"
+    assert seen(node()).nodes["n"].pressure == ""
+
+
 def test_absent_nodes_are_not_ready() -> None:
     assert unready(["n"], seen()) == {"n": "has not registered with the API server"}
     reasons = unready(["n"], NodesSeen())

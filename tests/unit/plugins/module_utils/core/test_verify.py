@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import typing as t
 
@@ -21,6 +22,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_worklo
     pods_of,
     stale_namespaces,
     tries_for,
+    warned,
     workload_objects,
 )
 
@@ -123,6 +125,13 @@ BAD: list[tuple[str, Check, str]] = [
         "a: kubelet v1.36.4, expected v1.37.0",
     ),
     ("no nodes", verify.judge_nodes(seen(), {}), "0 of 0"),
+    (
+        "a full disk",
+        verify.judge_nodes(
+            NodesSeen(known=True, nodes={"a": NodeSeen("a", ready=True, pressure="DiskPressure: kubelet has it")}), {}
+        ),
+        "1 of 1 Ready (1 x ); a: DiskPressure: kubelet has it",
+    ),
     ("a kubelet", verify.judge_health("kubelets", "", {"a": "", "b": "refused"}, ""), "1 of 2 healthy; b: refused"),
     (
         "a pair",
@@ -271,3 +280,43 @@ def test_the_workload_keeps_to_itself_and_to_the_restricted_standard() -> None:
         assert each["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert each["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert not each["containers"][0]["securityContext"]["allowPrivilegeEscalation"]
+
+
+def test_a_full_disk_is_looked_for_on_its_node() -> None:
+    pressed = NodeSeen("w1", ready=True, pressure="DiskPressure: kubelet has it")
+    check = verify.judge_nodes(NodesSeen(known=True, nodes={"w1": pressed}), {})
+    assert check.hint.startswith("a disk of w1 is nearly full: df -h")
+    memory = dataclasses.replace(pressed, pressure="MemoryPressure: kubelet has it")
+    assert "df" not in verify.judge_nodes(NodesSeen(known=True, nodes={"w1": memory}), {}).hint
+
+
+def event(reason: str, message: str, stamp: str, kind: str = "Warning") -> dict[str, t.Any]:
+    """An Event of a pod."""
+    return {
+        "type": kind,
+        "reason": reason,
+        "message": message,
+        "lastTimestamp": stamp,
+        "involvedObject": {"name": "probe-x"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        ([], []),
+        ([event("Pulled", "image is there", "1", "Normal")], []),
+        (
+            [event("FailedCreatePodSandBox", "no\n  plugin", "2"), event("FailedCreatePodSandBox", "older", "1")],
+            ["probe-x: FailedCreatePodSandBox: no plugin"],
+        ),
+        (
+            [event("A", "1", "1"), event("C", "3", "3"), event("B", "2", "2")],
+            ["probe-x: B: 2", "probe-x: C: 3"],
+        ),
+        ([event("A", "x" * 400, "1")], [f"probe-x: A: {'x' * 288}..."]),
+    ],
+    ids=["none", "nothing bad", "the last of a reason", "the last two", "long"],
+)
+def test_why_pods_do_not_start_is_told_by_events(events: list[dict[str, t.Any]], told: list[str]) -> None:
+    assert warned({"items": events}) == told

@@ -107,6 +107,14 @@ class Cluster:
 ADDONS = ("metrics", "pod security", "ingress", "gateway", "load balancer")
 
 
+EVENT = {"type": "Warning", "reason": "Failed", "message": "no such image", "involvedObject": {"name": "x"}}
+FIXED: dict[str, Json] = {
+    "service": {"spec": {"clusterIP": "10.96.1.1"}},
+    "events": {"items": [EVENT]},
+    "job": {"status": {"succeeded": 1}},
+}
+
+
 class FakeKubectl:
     """kubectl over that cluster."""
 
@@ -123,10 +131,8 @@ class FakeKubectl:
         cluster, what = self.cluster, arguments[1]
         if what == "pods":
             return {"items": list(cluster.pods.values())}
-        if what == "service":
-            return {"spec": {"clusterIP": "10.96.1.1"}}
-        if what == "job":
-            return {"status": {"succeeded": 1}}
+        if what in FIXED:
+            return FIXED[what]
         if what == "leases":
             stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
             names = ("kube-controller-manager", "kube-scheduler")
@@ -227,7 +233,7 @@ def test_a_cluster_that_works(run: t.Callable[..., dict[str, Check]]) -> None:
     [
         ("api", {"API servers"}, "no API"),
         ("apply", {"workload"}, "refused"),
-        ("image", {"pods start"}, "ErrImageNeverPull"),
+        ("image", {"pods start"}, "; x: Failed: no such image"),
         ("pods", {"pod to pod"}, "cp1 -> w1: UDP: read udp: i/o timeout"),
         ("kube-proxy", {"kube-proxy"}, "w1: connection refused (status 503)"),
         ("endpoint", {"service", "replacement"}, "never reached backend-"),
