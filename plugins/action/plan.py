@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 from ansible_collections.slipway.cluster.plugins.plugin_utils.blueprint import Inputs, make, outside, report
+from ansible_collections.slipway.cluster.plugins.plugin_utils.controller import is_dead, run_id
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.record import record_object
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.spec import HostInput
 from ansible_collections.slipway.cluster.plugins.plugin_utils.release import now, person, release
@@ -31,7 +33,8 @@ class ActionModule(ActionBase):
         if self._task.args.get("outside"):
             return result | {"changed": False, "outside": outside(_inputs(variables))}
         try:
-            data = make(_inputs(variables), self._loader)
+            inputs = dataclasses.replace(_inputs(variables), verb=self._verb(), run=run_id())
+            data = make(inputs, self._loader)
         except SlipwayError as error:
             problems = [problem.as_dict() for problem in error.problems]
             return result | {"failed": True, "msg": str(error), "problems": problems}
@@ -43,6 +46,9 @@ class ActionModule(ActionBase):
         record = record_object(data["record"], time=now(), by=person(), release=release())
         data["manifests"]["record"] = [record]
         return result | {"changed": False, "plan": data, "slipway_report": told}
+
+    def _verb(self) -> str:
+        return "" if self._task.check_mode else str(self._task.args.get("verb") or "")
 
 
 def _inputs(variables: t.Mapping[str, t.Any]) -> Inputs:
@@ -57,12 +63,19 @@ def _inputs(variables: t.Mapping[str, t.Any]) -> Inputs:
         seen = own.get("slipway_probe") or witnesses.get(name) or {}
         if "probe" in seen:
             probes[name], clocks[name] = plain(seen["probe"]), plain(seen["clock"])
+            judge_hold(probes[name].get("hold"))
     silent = {
         name: reason(plain(hostvars[name].get("slipway_probe") or {}))
         for name in plain(variables["ansible_play_hosts_all"])
         if name not in probes
     }
     return Inputs(hosts, probes, clocks, silent, frozenset(plain(variables["ansible_play_hosts_all"])))
+
+
+def judge_hold(held: dict[str, t.Any] | None) -> None:
+    """Note in a probe's answer whether the run that holds the host was one of this machine and is gone."""
+    if held:
+        held["dead"] = is_dead(str(held["hold"]["run"]))
 
 
 def reason(result: t.Mapping[str, t.Any]) -> str:

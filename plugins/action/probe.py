@@ -11,9 +11,12 @@ import typing as t
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core.hold import Held
+from ansible_collections.slipway.cluster.plugins.plugin_utils.controller import is_dead, run_id
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.findings import grouped
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.preflight import old_python
 
+WAIT_SECONDS = 2.0
 _VERSION = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
 
 
@@ -26,11 +29,23 @@ class ActionModule(ActionBase):
         if boolean(self._templar.template((task_vars or {}).get("slipway_node_absent", False)), strict=False):
             return result | {"skipped": True, "msg": "slipway_node_absent says that it is down on purpose"}
         arguments: dict[str, t.Any] = {"sysctls": self._sysctls(task_vars or {})}
-        before = time.time()
-        seen = self._execute_module(module_name="slipway.cluster.probe", module_args=arguments, task_vars=task_vars)
+        end = time.monotonic() + self._patience(task_vars or {})
+        while True:
+            before = time.time()
+            seen = self._execute_module(module_name="slipway.cluster.probe", module_args=arguments, task_vars=task_vars)
+            if time.monotonic() >= end or not _is_held(seen):
+                break
+            time.sleep(WAIT_SECONDS)
         if seen.get("failed") and not seen.get("problems"):
             seen = self._in_words(seen, task_vars or {})
         return result | seen | {"clock": {"before": before, "after": time.time()}}
+
+    def _patience(self, task_vars: t.Mapping[str, t.Any]) -> int:
+        """How long to wait for another run; one that only looks does not wait."""
+        if self._task.check_mode or not task_vars.get("slipway__verb"):
+            return 0
+        wanted = str(self._templar.template(task_vars.get("slipway_hold_wait", 0)))
+        return int(wanted) if wanted.isdigit() else 0
 
     def _in_words(self, seen: dict[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """Modules end in a traceback, or worse, where Python is too old for them; then that is what there is to say."""
@@ -50,3 +65,8 @@ class ActionModule(ActionBase):
         settings = self._templar.template(task_vars.get("slipway_host", {}))
         wanted = settings.get("sysctls") if isinstance(settings, t.Mapping) else None
         return [str(key) for key in wanted] if isinstance(wanted, t.Mapping) else []
+
+
+def _is_held(seen: t.Mapping[str, t.Any]) -> bool:
+    held = Held.from_data((seen.get("probe") or {}).get("hold"))
+    return held is not None and held.stops(run_id()) and not is_dead(held.hold.run)

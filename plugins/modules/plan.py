@@ -21,6 +21,11 @@ options:
     description: A host of which to say where each of its values came from.
     type: str
     default: ''
+  verb:
+    description:
+      - What the run is going to do. Empty for one that only looks, which another run's hold does not stop.
+    type: str
+    default: ''
   outside:
     description:
       - Do not plan, but say which control-plane and etcd hosts lie outside C(--limit), of whom one has to be looked at.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core.hold import Held, refusals
 from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import ref_of, unpack
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 
@@ -47,6 +48,7 @@ class Inputs:
     """What the plan action hands over: the inventory's word on each host, the probes' answers, why some are silent.
 
     ``asked`` are the hosts of this run; there may be probes of others, which are only looked at. Empty means all.
+    ``verb`` is what this run is going to do, empty if it only looks; ``run`` is its identity.
     """
 
     hosts: t.Mapping[str, HostInput]
@@ -54,6 +56,8 @@ class Inputs:
     clocks: t.Mapping[str, t.Mapping[str, float]]
     silent: t.Mapping[str, str]
     asked: t.AbstractSet[str] = frozenset()
+    verb: str = ""
+    run: str = ""
 
     def outside(self, spec: ClusterSpec) -> frozenset[str]:
         """The hosts of the cluster that are not of this run."""
@@ -138,6 +142,8 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     outside = inputs.outside(spec)
     verdict = evidence.judge(spec, {name: probes[name] for name in known}, marks, outside)
     problems += [*verdict.problems, *newer_release(_recorded(inputs), release())]
+    held = {name: Held.from_data(data.get("hold")) for name, data in inputs.probes.items()}
+    (problems if inputs.verb else warnings).extend(refusals(held, inputs.run, warning=not inputs.verb))
     if problems or lock is None:
         raise SlipwayError([*problems, *spec.warnings, *warnings])
     zipapp = base64.b64encode(build_keeper()).decode()
@@ -154,11 +160,27 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     data["sealing"] = _sealing(context, plan)
     data["gate"] = _gate(context)
     data["allowed"] = planner.allowed_nodes(context, plan.joining)
+    data["holders"] = _holders(spec, held)
+    data["groups"] = _holding(data["groups"], holds=inputs.verb not in ("", "apply" if not plan.pending else ""))
     return data | {
         "manifests": _manifests(scene(spec, layout, nodes, lock, bundle, probes), own),
         "warnings": [problem.as_dict() for problem in (*spec.warnings, *warnings)],
         "explain": {name: [list(map(str, row)) for row in explain(spec, name)] for name in spec.nodes},
     }
+
+
+def _holders(spec: ClusterSpec, held: t.Mapping[str, Held | None]) -> list[dict[str, str]]:
+    """The control-plane hosts that answered, on which two runs meet, and the marks of the holds that lie there."""
+    return [
+        {"host": node.name, "seen": own.hold.mark if own else ""}
+        for node, own in ((node, held[node.name]) for node in spec.control_plane if node.name in held)
+    ]
+
+
+def _holding(groups: t.Mapping[str, t.Mapping[str, t.Any]], *, holds: bool) -> dict[str, dict[str, t.Any]]:
+    """With the group by which plays know that this run holds the cluster, if it does."""
+    more = ["slipway_holding"] if holds else []
+    return {name: {**own, "parents": [*own["parents"], *more]} for name, own in groups.items()}
 
 
 def outside(inputs: Inputs) -> list[dict[str, str]]:

@@ -53,7 +53,7 @@ class Phase:
 
 @dataclasses.dataclass
 class RunLog:
-    """Everything a run said, in the order it said it."""
+    """Everything a run said, in the order it said it; ``holding`` while the run holds the cluster."""
 
     hosts: dict[str, Tally] = dataclasses.field(default_factory=dict)
     phases: list[Phase] = dataclasses.field(default_factory=list)
@@ -61,6 +61,7 @@ class RunLog:
     actions: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     noise: list[str] = dataclasses.field(default_factory=list)
     report: dict[str, t.Any] | None = None
+    holding: bool = False
 
     def fold(self, event: Event, now: float) -> list[str]:
         """Take in one event at time ``now``; returns the lines to show at once."""
@@ -134,6 +135,8 @@ class RunLog:
         report = result.get("slipway_report")
         if isinstance(report, dict):
             self.report = joined(self.report, report)
+        for each in _parts(result):
+            self.holding = bool(each.get("holds", self.holding))
         for action in result.get("actions") or ():
             self.actions.setdefault(host, []).append(str(action))
         for entry in result.get("problems") or ():
@@ -142,7 +145,7 @@ class RunLog:
                 self._problem(problem, host)
 
     def _failure(self, host: str, task: str, result: t.Mapping[str, t.Any]) -> list[str]:
-        stated = [problem_from(entry) for entry in result.get("problems") or ()]
+        stated = [problem_from(entry) for each in _parts(result) for entry in each.get("problems") or ()]
         stated = [problem for problem in stated if not problem.warning]
         lines: list[str] = []
         for problem in stated or [Problem(where=task, found=failure_text(result))]:
@@ -168,6 +171,11 @@ def joined(before: dict[str, t.Any] | None, now: dict[str, t.Any]) -> dict[str, 
         "table": str(before.get("table") or "") + str(now.get("table") or ""),
         "seconds": round(float(before.get("seconds") or 0) + float(now.get("seconds") or 0), 1),
     }
+
+
+def _parts(result: t.Mapping[str, t.Any]) -> list[t.Mapping[str, t.Any]]:
+    """The result itself, and that of each item where the task was a loop."""
+    return [result, *(each for each in result.get("results") or () if isinstance(each, dict))]
 
 
 def _doer(host: str, result: t.Mapping[str, t.Any]) -> str:

@@ -164,6 +164,8 @@ def execute(run: Run, console: Console, runner: Runner = run_playbook) -> int:
     outcome = runner(run, console.handle)
     log = console.log
     console.clear()
+    if log.holding:
+        _let_go(run, runner)
     if not outcome.interrupted:
         add_unsaid(log, outcome)
     failed = outcome.code != 0 or any(not problem.warning for problem in log.problems)
@@ -174,6 +176,12 @@ def execute(run: Run, console: Console, runner: Runner = run_playbook) -> int:
         print("stopped; hosts may be ending a step they had begun. Run it again to go on.", file=sys.stderr)
         return EXIT_INTERRUPTED
     return EXIT_FAILED if failed else EXIT_DONE
+
+
+def _let_go(run: Run, runner: Runner) -> None:
+    """Take the name of a run that ended early off the hosts, so that nobody has to wait until its hold expires."""
+    own = dataclasses.replace(run, playbook="slipway.cluster.release", limit=None, tags=None, check=False, diff=False)
+    runner(own, lambda _event: None)
 
 
 def add_unsaid(log: RunLog, outcome: Outcome) -> None:

@@ -20,6 +20,7 @@ from tests.cluster import support
 
 FAULT = "/run/slipway/fault"
 LOCK = "/run/slipway/lock"
+HOLD = "/run/slipway/hold"
 # One line per key, CA certificate and encryption configuration: its sha256 and path. A key that has a certificate
 # beside its place counts once both are there: until then nobody could have used it.
 MADE = r"""
@@ -133,6 +134,12 @@ def running(lab: Lab, log: Path) -> collections.abc.Iterator[subprocess.Popen[by
             kill_tree(process)
 
 
+def held(lab: Lab, host: str) -> dict[str, t.Any]:
+    """The run that holds the host, or held it last, by its own word; empty without one."""
+    text = support.ask(lab, host, "cat", HOLD).stdout
+    return dict(json.loads(text)) if text.strip() else {}
+
+
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL the process and everything it started; Ansible's workers have sessions of their own."""
     for pid in (process.pid, *descendants(process.pid)):
@@ -167,4 +174,4 @@ def waits_for(lab: Lab, host: str, script: str, *, timeout: float = 400) -> None
 def in_module(name: str) -> str:
     """For ``waits_for``: the named module holds the lock. One that was killed leaves its name there."""
     pid = rf"""$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' {LOCK})"""
-    return f"""grep -q '"module": "{name}"' {LOCK} && kill -0 {pid}"""
+    return f"""grep -Eq '"module": "({name})"' {LOCK} && kill -0 {pid}"""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.slipway.cluster.plugins.plugin_utils.release import person
 from slipway.lab import Lab
 from tests.cluster import cutting, support
 from tests.cluster.cutting import Cut, Keys
@@ -80,6 +81,36 @@ def test_a_module_that_outlives_its_killed_run_is_waited_for(pair: Lab, keys: Ke
         cutting.waits_for(pair, "w1", "test -e /opt/slipway/kubelet/current")
         cutting.waits_for(pair, "w1", cutting.in_module("containerd"))
     assert support.ask(pair, "w1", "kill", "-0", module).returncode == 1
+    keys.look()
+
+
+def test_of_two_runs_at_once_one_works_and_the_other_says_who(pair: Lab, keys: Keys, tmp_path: Path) -> None:
+    with cutting.running(pair, tmp_path / "first") as first:
+        cutting.waits_for(pair, "cp1", cutting.in_module("host|artifacts|containerd|pki"))
+        run = cutting.held(pair, "cp1")["run"]
+        second = support.slipway("apply", "-i", str(pair.inventory))
+        assert second.code == 1, second.out
+        assert f"another run holds the cluster: apply of {person()}" in second.out
+        looking = support.slipway("plan", "--json", "-i", str(pair.inventory))
+        warnings = json.loads(looking.out)["warnings"]
+        assert any("another run holds the cluster" in warning["found"] for warning in warnings), "plan only warns"
+        assert cutting.held(pair, "cp1")["run"] == run
+        assert first.poll() is None
+    keys.look()
+
+
+def test_the_hold_of_a_killed_run_is_taken_over_at_once_and_another_machines_is_not(
+    pair: Lab, keys: Keys, tmp_path: Path
+) -> None:
+    left = cutting.held(pair, "cp1")
+    assert left["released"] is False
+    elsewhere = json.dumps({**left, "run": "another-machine 1 1", "by": "ann@elsewhere"})
+    support.on(pair, "cp1", "tee", cutting.HOLD, stdin=elsewhere)
+    refused = support.slipway("apply", "-i", str(pair.inventory))
+    assert "apply of ann@elsewhere" in refused.out
+    support.on(pair, "cp1", "tee", cutting.HOLD, stdin=json.dumps(left))
+    with cutting.running(pair, tmp_path / "run"):
+        cutting.waits_for(pair, "cp1", f"! grep -qF '{left['run']}' {cutting.HOLD}")
     keys.look()
 
 

@@ -94,7 +94,7 @@ SYSCTL_ASIDE = "/etc/slipway/sysctl.removed"
 """Where the settings are kept until they are set back, so that a rerun still knows them."""
 
 RUN_DIRECTORY = "/run/slipway"
-RUN_KEPT = ("lock", "fault")
+RUN_KEPT = ("lock", "fault", "hold")
 """The engine's own, in memory."""
 
 MARK_DIRECTORY = "/etc/slipway"

@@ -24,6 +24,7 @@ Seen = t.TypeVar("Seen")
 
 RUN_DIRECTORY = "/run/slipway"
 LOCK_PATH = RUN_DIRECTORY + "/lock"
+HOLD_PATH = RUN_DIRECTORY + "/hold"
 FAULT_PATH = RUN_DIRECTORY + "/fault"
 LOCK_TIMEOUT_SECONDS = 120.0
 
@@ -95,10 +96,18 @@ def host_lock(name: str) -> t.Iterator[None]:
     with open(LOCK_PATH, "a+", encoding="utf-8") as stream:
         _wait_for_lock(stream)
         stream.truncate(0)
-        stream.write(json.dumps({"pid": os.getpid(), "module": name, "since": int(time.time()), "from": _origin()}))
+        stream.write(json.dumps({"pid": os.getpid(), "module": name, "since": int(time.time()), "from": origin()}))
         stream.flush()
+        _renew_hold()
         yield
+        _renew_hold()
         stream.truncate(0)
+
+
+def _renew_hold() -> None:
+    """Whoever changes something here is the run that holds the cluster, if one does; see core/hold.py."""
+    with contextlib.suppress(OSError):
+        os.utime(HOLD_PATH)
 
 
 def _wait_for_lock(stream: t.IO[str]) -> None:
@@ -120,7 +129,8 @@ def _wait_for_lock(stream: t.IO[str]) -> None:
         time.sleep(0.2)
 
 
-def _origin() -> str:
+def origin() -> str:
+    """The address that the controller came from."""
     return os.environ.get("SSH_CONNECTION", "this host").split(" ", 1)[0]
 
 

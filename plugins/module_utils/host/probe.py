@@ -19,6 +19,7 @@ from . import facts
 from .artifacts import observe_artifacts
 from .containerd import our_registries
 from .etcd import WAL, observe_marks, observe_members
+from .hold import look
 from .machine import Machine
 from .pki import observe_pki_paths
 from .preparation import observe_kernel
@@ -47,6 +48,7 @@ def probe(machine: Machine, sysctls: t.Sequence[str] = ()) -> dict[str, t.Any]:
         "nodes": observe_nodes,
         "members": observe_members,
         "record": observe_record,
+        "hold": observe_hold,
     }
     with concurrent.futures.ThreadPoolExecutor(max_workers=6) as pool:
         waiting = {name: pool.submit(part, machine) for name, part in parts.items()}
@@ -131,6 +133,12 @@ def observe_record(machine: Machine) -> t.Optional[dict[str, str]]:
     namespace, name = places.RECORD
     answer = _ask(machine, ["get", "configmap", name, f"--namespace={namespace}", "--ignore-not-found"])
     return answer.get("data") if answer else None
+
+
+def observe_hold(_machine: Machine) -> t.Optional[dict[str, t.Any]]:
+    """The run that holds this host, or held it last."""
+    held = look()
+    return held.to_data() if held else None
 
 
 def _ask(machine: Machine, arguments: t.Sequence[str]) -> t.Any:

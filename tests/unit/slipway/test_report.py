@@ -50,6 +50,12 @@ def test_counts_every_result_of_a_host() -> None:
     assert (log.hosts["c"].unreachable, log.hosts["c"].results) == (1, 1)
 
 
+def test_problems_of_a_loops_items_are_told() -> None:
+    problem = {"where": "cp1", "found": "held", "expected": "", "remedy": "", "warning": False}
+    log = folded(result("failed", "a", {"msg": "One or more items failed", "results": [{}, {"problems": [problem]}]}))
+    assert [each.found for each in log.problems] == ["held"]
+
+
 def test_batches_of_one_play_are_one_phase() -> None:
     log = folded(play("Join"), result("ok", "a"), play("Join"), result("ok", "b"), play("Verify"), result("ok", "a"))
     assert [(phase.name, phase.seconds, phase.results) for phase in log.phases] == [

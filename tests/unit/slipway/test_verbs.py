@@ -158,6 +158,29 @@ def test_interrupted_is_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Run it again" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("results", "runs"),
+    [
+        ([{"holds": True}, {"failed": True, "msg": "no"}], ["apply", "release"]),
+        ([{"results": [{"holds": True}, "odd"]}, {"failed": True, "msg": "no"}], ["apply", "release"]),
+        ([{"holds": True}, {"results": [{"holds": False}]}], ["apply"]),
+        ([{}], ["apply"]),
+    ],
+)
+def test_a_run_that_ends_while_it_holds_the_cluster_lets_go(results: list[dict[str, t.Any]], runs: list[str]) -> None:
+    seen: list[Run] = []
+    fake = FakeRunner(2, *results)
+
+    def runner(run: Run, handler: t.Callable[[t.Mapping[str, t.Any]], None]) -> Outcome:
+        seen.append(run)
+        return fake(run, handler)
+
+    execute(Run(playbook="slipway.cluster.apply", inventories=("i",), limit="w1"), Console(out=io.StringIO()), runner)
+    assert [run.playbook.rpartition(".")[2] for run in seen] == runs
+    assert all(run.inventories == ("i",) for run in seen)
+    assert [run.limit for run in seen[1:]] == [None] * (len(runs) - 1)
+
+
 def test_a_failure_that_nothing_explains_is_told_with_ansibles_words() -> None:
     def runner(run: Run, handler: t.Callable[[t.Mapping[str, t.Any]], None]) -> Outcome:
         handler({"event": "verbose", "stdout": "[ERROR]: the playbook could not be found\n"})

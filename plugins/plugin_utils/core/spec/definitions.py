@@ -785,6 +785,15 @@ _REST = (
         {},
         {"timeout": 1800},
     ),
+    Variable(
+        "slipway_hold_wait",
+        Scope.RUN,
+        Integer(0, 86400, "seconds"),
+        "How long a run waits for another one that holds the cluster; at 0 it stops and says who that is. "
+        "Give it on the command line (-e).",
+        0,
+        600,
+    ),
     Variable("slipway_explain", Scope.RUN, _NAME, "The host whose values plan explains.", None, "w1"),
     Variable(
         "slipway_kubeconfig_output",

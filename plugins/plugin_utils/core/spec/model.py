@@ -377,6 +377,7 @@ class ClusterSpec:
     maintain_batch: str
     maintain_again: bool
     drain: Drain
+    hold_wait: int
     explain: str | None
     kubeconfig_output: str | None
     metrics: Metrics
@@ -459,6 +460,7 @@ _NO_DATA = frozenset(
         "maintain_batch",
         "maintain_again",
         "drain",
+        "hold_wait",
         "explain",
         "kubeconfig_output",
     }

@@ -265,3 +265,32 @@ def test_planning_changes_no_input(bundle: pathlib.Path) -> None:
     before = copied(cluster)
     make(inputs(cluster, bundle))
     assert cluster.probes == before.probes
+
+
+# --- one run at a time ------------------------------------------------------------------------------------------------
+HELD = {"hold": {"run": "elsewhere 7 9", "by": "ann@desk", "verb": "apply", "since": NOW}, "idle": 5}
+
+
+def holding(given: Inputs, verb: str) -> Inputs:
+    return dataclasses.replace(given, verb=verb, run="here 1 2")
+
+
+def test_another_runs_hold_stops_what_changes_and_warns_what_looks(bundle: pathlib.Path) -> None:
+    cluster = one_and_two()
+    cluster.probes["cp1"]["hold"] = HELD
+    (found,) = [each for each in problems(holding(inputs(cluster, bundle), "apply")) if not each.warning]
+    assert found.where == "cp1"
+    assert "apply of ann@desk" in found.found
+    data = make(holding(inputs(cluster, bundle), ""))
+    assert any("ann@desk" in warning["found"] for warning in data["warnings"])
+    cluster.probes["cp1"]["hold"] = {**HELD, "dead": True}
+    assert make(holding(inputs(cluster, bundle), "apply"))["holders"] == [
+        {"host": "cp1", "seen": f"elsewhere 7 9 {NOW}"}
+    ]
+
+
+@pytest.mark.parametrize(("verb", "holds"), [("apply", True), ("maintain", True), ("", False)])
+def test_who_has_something_to_do_holds_the_control_plane(bundle: pathlib.Path, verb: str, holds: bool) -> None:
+    data = make(holding(inputs(one_and_two(), bundle), verb))
+    assert data["holders"] == [{"host": "cp1", "seen": ""}]
+    assert {"slipway_holding" in own["parents"] for own in data["groups"].values()} == {holds}
