@@ -61,6 +61,62 @@ def arm(lab: Lab, cuts: t.Iterable[Cut]) -> None:
         support.on(lab, host, "tee", FAULT, stdin=json.dumps(listed))
 
 
+def points(run: support.Run) -> list[Cut]:
+    """Every point at which a run can be cut, from what each module of the same run in check mode announced.
+
+    The engine makes one change right after the other, so a module of N changes can be cut at N + 1 points: before the
+    first, between each two (which is after the one and before the next), and after the last.
+    """
+    found = []
+    for event in run.events:
+        actions = support.actions_of([event])
+        # A label's or taint's sentence goes on after its change's name.
+        names = [action.text.partition(": ")[0] if action.module == "node" else action.text for action in actions]
+        found += [Cut(action.host, action.module, name, "before") for action, name in zip(actions, names, strict=True)]
+        found += [Cut(actions[-1].host, actions[-1].module, names[-1], "after")] if actions else []
+    return found
+
+
+def part_of(every: list[Cut], part: str) -> list[Cut]:
+    """Every Nth point from the Kth on, host by host, for a part named ``K/N``."""
+    first, step = (int(number) for number in part.split("/"))
+    hosts = dict.fromkeys(cut.host for cut in every)
+    return [cut for host in hosts for cut in [each for each in every if each.host == host][first - 1 :: step]]
+
+
+def still_armed(lab: Lab) -> list[Cut]:
+    """The points that no run has met yet."""
+    return [cut for host in support.names(lab) for cut in armed(lab, host)]
+
+
+def until_whole(
+    lab: Lab, run: t.Callable[[], support.Run], look: t.Callable[[], None], most: int = 0
+) -> tuple[list[Cut], bool]:
+    """Repeat a run, which dies at the next armed points each time, until it comes to its end or ``most`` were cut.
+
+    ``look`` is called after each. Returns the points that were not met, and whether it came to its end. AssertionError
+    if a run fails by itself.
+    """
+    waiting, cuts = still_armed(lab), 0
+    while True:
+        done = run()
+        left = still_armed(lab)
+        met = [cut for cut in waiting if cut not in left]
+        print(f"{done.seconds:5.1f} s, {len(left)} left: {', '.join(map(str, met))}", flush=True)
+        look()
+        if done.code == 0:
+            return left, True
+        assert met, f"failed by itself\n{done.problem_text()}\n{done.output()[-4000:]}"
+        waiting, cuts = left, cuts + 1
+        if cuts == most:
+            return left, False
+
+
+def disarm(lab: Lab) -> None:
+    """No run dies any more."""
+    support.everywhere(lab, lambda host: support.on(lab, host, "rm", "-f", FAULT))
+
+
 def armed(lab: Lab, host: str) -> list[Cut]:
     """The points on this host that no run has met yet; the engine takes each away as it dies there."""
     listed = support.ask(lab, host, "cat", FAULT).stdout
@@ -113,10 +169,13 @@ def converge(lab: Lab, keys: Keys) -> None:
 
 # --- the controller ---------------------------------------------------------------------------------------------------
 @contextlib.contextmanager
-def running(lab: Lab, log: Path) -> collections.abc.Iterator[subprocess.Popen[bytes]]:
-    """An ansible-playbook of its own that applies; killed at the end if it still runs."""
+def running(
+    lab: Lab, log: Path, playbook: str = "apply", extra_vars: t.Mapping[str, t.Any] | None = None
+) -> collections.abc.Iterator[subprocess.Popen[bytes]]:
+    """An ansible-playbook of its own; killed at the end if it still runs."""
     program = str(Path(sys.executable).with_name("ansible-playbook"))
-    argv = [program, "-i", str(lab.inventory), "--forks", "50", "slipway.cluster.apply"]
+    argv = [program, "-i", str(lab.inventory), "--forks", "50", f"slipway.cluster.{playbook}"]
+    argv += ["-e", json.dumps(extra_vars or {})]
     surroundings = {**os.environ, "PATH": f"{Path(program).parent}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"}
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -18,6 +18,8 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import yaml
+
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
 from slipway import lab as labs
 from slipway.lab import Lab, LabSpec, SshResult
@@ -101,6 +103,16 @@ def names(lab: Lab, group: str | None = None) -> list[str]:
     return [host.name for host in lab.hosts if group in (None, host.group)]
 
 
+def inventory_of(lab: Lab, hosts: t.Collection[str], path: Path) -> Path:
+    """Write an inventory of some of a lab's hosts, and return it."""
+    data = yaml.safe_load(lab.inventory.read_text(encoding="utf-8"))
+    for group in data.values():
+        if "hosts" in group:
+            group["hosts"] = {name: values for name, values in group["hosts"].items() if name in hosts}
+    path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+    return path
+
+
 # --- hosts ------------------------------------------------------------------------------------------------------------
 def ask(lab: Lab, host: str, *command: str, stdin: str | None = None, timeout: float = 120) -> SshResult:
     """Run an argv list on a host and return whatever it answered."""
@@ -146,6 +158,19 @@ def etcdctl(lab: Lab, *arguments: str, host: str = "cp1") -> str:
         f"--key={directory}/root-client.key",
     )
     return on(lab, host, "etcdctl", "--endpoints=https://127.0.0.1:2379", *files, *arguments)
+
+
+def members(lab: Lab, host: str = "cp1") -> dict[str, bool]:
+    """The name of each etcd member, and whether it is a learner, as one of them tells."""
+    listed = json.loads(etcdctl(lab, "member", "list", "-w=json", host=host))["members"]
+    return {str(member["name"]): bool(member.get("isLearner")) for member in listed}
+
+
+def pending(*options: str) -> list[str]:
+    """The hosts on which a plan has something to do."""
+    said = slipway("plan", "--json", *options)
+    assert said.code in (0, 2), said.out + said.err
+    return [host for host, planned in json.loads(said.out)["hosts"].items() if planned]
 
 
 def wait_for(what: str, look: t.Callable[[], str | None], *, timeout: float, interval: float = 1.0) -> float:

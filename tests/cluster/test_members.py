@@ -8,7 +8,6 @@ The tests walk through the life of one lab, in this order.
 from __future__ import annotations
 
 import collections.abc
-import json
 import typing as t
 
 import pytest
@@ -26,18 +25,6 @@ def three() -> collections.abc.Iterator[Lab]:
         yield lab
 
 
-def members(lab: Lab, host: str) -> dict[str, bool]:
-    """The name of each etcd member, and whether it is a learner, as one of them tells."""
-    listed = json.loads(support.etcdctl(lab, "member", "list", "-w=json", host=host))["members"]
-    return {str(member["name"]): bool(member.get("isLearner")) for member in listed}
-
-
-def pending(*options: str) -> bool:
-    """Whether a plan has anything to do."""
-    said = support.slipway("plan", "--json", *options).require()
-    return bool(json.loads(said.out)["pending"])
-
-
 def authority(lab: Lab, host: str) -> str:
     """The cluster's certificate as a host holds it."""
     return support.on(lab, host, "cat", "/etc/kubernetes/pki/ca.crt")
@@ -46,7 +33,7 @@ def authority(lab: Lab, host: str) -> str:
 def test_three_form_one_cluster_together(three: Lab) -> None:
     run = support.ansible_run(three.inventory, "apply").require()
     print({host: stats.results for host, stats in run.stats.items()}, f"{run.seconds:.0f} s")
-    assert members(three, "cp1") == dict.fromkeys(("cp1", "cp2", "cp3"), False)
+    assert support.members(three, "cp1") == dict.fromkeys(("cp1", "cp2", "cp3"), False)
     assert len({authority(three, host) for host in support.names(three)}) == 1
     support.wait_for("nodes and pods are ready", lambda: support.settled(three), timeout=240)
 
@@ -72,13 +59,13 @@ def test_the_order_of_the_inventory_and_any_limit_mean_nothing(three: Lab, tmp_p
     }
     shuffled = tmp_path / "inventory.yml"
     shuffled.write_text(yaml.safe_dump(turned, sort_keys=False), encoding="utf-8")
-    assert not pending("-i", str(shuffled))
+    assert not support.pending("-i", str(shuffled))
     renamed = {{"slipway_control_plane": "masters", "slipway_workers": "nodes"}.get(k, k): v for k, v in turned.items()}
     renamed["all"]["vars"]["slipway_groups"] = {"control_plane": "masters", "workers": "nodes"}
     shuffled.write_text(yaml.safe_dump(renamed, sort_keys=False), encoding="utf-8")
-    assert not pending("-i", str(shuffled))
+    assert not support.pending("-i", str(shuffled))
     for host in ("cp2", "w1"):
-        assert not pending("-i", str(three.inventory), "--limit", host)
+        assert not support.pending("-i", str(three.inventory), "--limit", host)
 
 
 def test_a_dead_control_plane_host_stops_nobody(three: Lab) -> None:
@@ -92,7 +79,7 @@ def test_a_dead_control_plane_host_stops_nobody(three: Lab) -> None:
     assert support.on(three, "w1", "stat", "-c", "%a", "/etc/kubernetes/kubelet.yaml").strip() == "600"
     declared = {"slipway_node_absent": "{{ inventory_hostname == 'cp1' }}"}
     support.ansible_run(three.inventory, "apply", extra_vars=declared).require()
-    assert members(three, "cp2") == dict.fromkeys(("cp1", "cp2", "cp3"), False)
+    assert support.members(three, "cp2") == dict.fromkeys(("cp1", "cp2", "cp3"), False)
 
 
 def test_a_second_member_is_not_restarted_while_one_is_down(three: Lab) -> None:
@@ -110,9 +97,9 @@ def test_a_new_machine_takes_the_first_hosts_place(three: Lab) -> None:
     before = authority(three, "cp2")
     labs.renew(three, ["cp1"])
     support.ansible_run(three.inventory, "apply").require()
-    assert members(three, "cp2") == dict.fromkeys(("cp1", "cp2", "cp3"), False)
+    assert support.members(three, "cp2") == dict.fromkeys(("cp1", "cp2", "cp3"), False)
     assert authority(three, "cp1") == before
-    assert not pending("-i", str(three.inventory))
+    assert not support.pending("-i", str(three.inventory))
     support.wait_for("nodes and pods are ready", lambda: support.settled(three), timeout=240)
 
 

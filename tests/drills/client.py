@@ -3,9 +3,10 @@
 """Reads, writes and watches through an API address until a file appears; runs on a host with nothing but Python.
 
 Called with a directory that has ca.crt, client.crt, client.key, the server's URL, and the file that ends it. Every
-tenth of a second it writes the next number into a ConfigMap of its own and reads it; a watch is held open all the time.
-At the end it prints JSON: how often each was answered, the longest time without an answer in seconds and when that
-began (seconds since the start), the last number that was acknowledged, and the last that was read.
+tenth of a second it makes an object and reads it; a watch of all of them is held open all the time. At the end it reads
+which objects there are, removes them, and prints JSON: how often each was answered, the longest time without an answer
+in seconds and when that began (seconds since the start), how many writes were acknowledged, and how many of those are
+lost.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 
 NAME = "slipway-client"
 PATH = "/api/v1/namespaces/default/configmaps"
+SELECTOR = f"app%3D{NAME}"
 PERIOD = 0.1
 PATIENCE = 10.0
 
@@ -59,18 +61,18 @@ class Api:
         self.place = urllib.parse.urlsplit(server).netloc
         self.connection: http.client.HTTPSConnection | None = None
 
-    def open(self, method: str, path: str, body: t.Any = None, kind: str = "json") -> http.client.HTTPResponse:
+    def open(self, method: str, path: str, body: t.Any = None) -> http.client.HTTPResponse:
         """The answer to a request, its body not yet read."""
         if self.connection is None:
             self.connection = http.client.HTTPSConnection(self.place, context=self.context, timeout=PATIENCE)
-        headers = {"Content-Type": f"application/{kind}", "Accept": "application/json"}
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
         self.connection.request(method, path, None if body is None else json.dumps(body), headers)
         return self.connection.getresponse()
 
-    def ask(self, method: str, path: str, body: t.Any = None, kind: str = "json") -> t.Any:
+    def ask(self, method: str, path: str, body: t.Any = None) -> t.Any:
         """The answer's JSON, or None if there was no good one."""
         try:
-            response = self.open(method, path, body, kind)
+            response = self.open(method, path, body)
             content = response.read()
         except (OSError, http.client.HTTPException):
             self.close()
@@ -85,13 +87,14 @@ class Api:
 
 
 def document(number: int) -> dict[str, t.Any]:
-    """The ConfigMap with a number."""
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME}, "data": {"number": str(number)}}
+    """The ConfigMap that one write makes: nothing that is written later can hide that it is gone."""
+    metadata = {"name": f"{NAME}-{number}", "labels": {"app": NAME}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
 
 
 def watch(api: Api, gaps: Gaps, over: threading.Event) -> None:
     """Hold a watch open; each line of it is an answer."""
-    query = f"{PATH}?watch=1&fieldSelector=metadata.name%3D{NAME}"
+    query = f"{PATH}?watch=1&labelSelector={SELECTOR}"
     while not over.is_set():
         try:
             response = api.open("GET", query)
@@ -103,32 +106,37 @@ def watch(api: Api, gaps: Gaps, over: threading.Event) -> None:
         over.wait(PERIOD)
 
 
+def kept(api: Api) -> set[str]:
+    """The names of the objects that are there, as soon as somebody answers."""
+    while True:
+        found = api.ask("GET", f"{PATH}?labelSelector={SELECTOR}")
+        if found is not None:
+            return {item["metadata"]["name"] for item in found["items"]}
+        time.sleep(PERIOD)
+
+
 def main(directory: str, server: str, end: str) -> None:
     """Use the API until the file ``end`` is there."""
     reader, writer = Api(directory, server), Api(directory, server)
-    acknowledged, seen, lost = 0, 0, 0
-    while writer.ask("POST", f"{PATH}?fieldManager=client", document(0)) is None and not Path(end).exists():
-        time.sleep(PERIOD)
     reads, writes, events, over = Gaps(), Gaps(), Gaps(), threading.Event()
     watcher = threading.Thread(target=watch, args=(Api(directory, server), events, over), daemon=True)
     watcher.start()
+    acknowledged: list[str] = []
     number = 0
     while not Path(end).exists():
         started = time.monotonic()
         number += 1
-        if writer.ask("PATCH", f"{PATH}/{NAME}", document(number), "merge-patch+json") is not None:
+        if writer.ask("POST", PATH, document(number)) is not None:
             writes.answer()
-            acknowledged = number
-        found = reader.ask("GET", f"{PATH}/{NAME}")
-        if found is not None:
+            acknowledged.append(f"{NAME}-{number}")
+        if acknowledged and reader.ask("GET", f"{PATH}/{acknowledged[-1]}") is not None:
             reads.answer()
-            seen = int(found["data"]["number"])
-            # What was acknowledged may only be followed by a later number, never by an earlier one.
-            lost += max(acknowledged - seen, 0)
         time.sleep(max(PERIOD - (time.monotonic() - started), 0))
     over.set()
     numbers = {"reads": reads.told(), "writes": writes.told(), "watch": events.told()}
-    print(json.dumps({**numbers, "acknowledged": acknowledged, "seen": seen, "lost": lost}))
+    lost = set(acknowledged) - kept(reader)
+    writer.ask("DELETE", f"{PATH}?labelSelector={SELECTOR}")
+    print(json.dumps({**numbers, "acknowledged": len(acknowledged), "lost": len(lost)}))
 
 
 if __name__ == "__main__":
