@@ -50,6 +50,12 @@ options:
     type: list
     elements: dict
     default: []
+  accept_quorum_loss:
+    description:
+      - Whether the member may be restarted although others are down and etcd, and with it the API, stands still
+        meanwhile, for good if the member does not come back.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Says what would change and changes nothing.
@@ -112,6 +118,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "bootstrap": {"type": "bool", "default": False},
     "endpoints": {"type": "list", "elements": "str", "default": []},
     "members": {"type": "list", "elements": "dict", "default": []},
+    "accept_quorum_loss": {"type": "bool", "default": False},
 }
 
 

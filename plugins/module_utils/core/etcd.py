@@ -34,6 +34,7 @@ class EtcdWant:
     ``cluster`` maps the name of each host that is to be a member to its peer URL; ``token`` is unique to the cluster;
     ``bootstrap`` says that the whole cluster is known to be new. ``endpoints`` are client URLs of members that answer,
     ``members`` what they said, for a host that cannot ask yet; both are empty while no cluster lives.
+    ``accept_quorum_loss`` lets this member be restarted while others are down, at the user's word.
     """
 
     state: HostState
@@ -43,6 +44,7 @@ class EtcdWant:
     bootstrap: bool = False
     endpoints: tuple[str, ...] = ()
     members: tuple[Member, ...] = ()
+    accept_quorum_loss: bool = False
 
     @property
     def peer_url(self) -> str:
@@ -93,7 +95,8 @@ def plan_etcd(want: EtcdWant, seen: EtcdSeen) -> list[Change]:
     if seen.formed and seen.data and (own or not members):
         # A run was killed between the mark and the removal of the intent.
         cut = [Change(f"remove {INITIAL}", data=Absent(INITIAL))] if seen.initial else []
-        _refuse_restart(own, members, steps)
+        if not want.accept_quorum_loss:
+            _refuse_restart(own, members, steps)
         return [*cut, *steps, *([_PROMOTION] if own and own.learner else [])]
     if seen.formed and seen.data:
         return _join(want, dataclasses.replace(seen, data=False), steps, members, [_WIPE])
@@ -178,7 +181,8 @@ def _refuse_restart(own: t.Optional[Member], members: t.Sequence[Member], steps:
                 f"etcd member {own.text()}",
                 f"a restart would lose quorum while {down} is down: now {now.text()}; meanwhile {then.text()}",
                 f"{then.needed} other healthy members",
-                f"bring back {down}, or take it out: slipway remove HOST",
+                f"bring back {down}, or take it out: slipway remove HOST; or let the API stand still meanwhile: "
+                "slipway_etcd.accept_quorum_loss",
             )
         )
 

@@ -469,6 +469,7 @@ def etcd_want(context: Context, own: Node) -> EtcdWant:
         bootstrap=context.verdict.bootstrap,
         endpoints=_endpoints(members, peer_url),
         members=members,
+        accept_quorum_loss=context.spec.etcd.accept_quorum_loss,
     )
 
 
@@ -488,6 +489,7 @@ def _etcd_params(want: EtcdWant) -> dict[str, t.Any]:
         "endpoints": list(want.endpoints),
         # The health of members changes all the time, and only a host that cannot ask needs to be told.
         "members": [dataclasses.asdict(member) for member in want.members],
+        "accept_quorum_loss": want.accept_quorum_loss,
     }
 
 

@@ -108,6 +108,7 @@ class Etcd:
     quota_backend_bytes: int
     heartbeat_ms: int
     election_timeout_ms: int
+    accept_quorum_loss: bool
 
 
 @dataclasses.dataclass(frozen=True)

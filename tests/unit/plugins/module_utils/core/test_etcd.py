@@ -263,10 +263,11 @@ def test_a_join_that_would_risk_the_quorum_is_refused_with_the_numbers(members: 
     assert any(found in problem.found for problem in caught.value.problems)
 
 
-def restarted(members: tuple[Member, ...]) -> list[str]:
+def restarted(members: tuple[Member, ...], *, accept: bool = False) -> list[str]:
     """What is planned when the settings of cp3 have changed."""
     state = HostState(units=(Unit("etcd.service", "other"),))
-    return names(plan_etcd(dataclasses.replace(JOIN, state=state), dataclasses.replace(DONE, members=members)))
+    want = dataclasses.replace(JOIN, state=state, accept_quorum_loss=accept)
+    return names(plan_etcd(want, dataclasses.replace(DONE, members=members)))
 
 
 def test_a_member_is_restarted_only_if_quorum_stays() -> None:
@@ -281,3 +282,5 @@ def test_a_member_is_restarted_only_if_quorum_stays() -> None:
         "a restart would lose quorum while cp2 is down: now 3 voting members, 2 healthy, quorum 2; "
         "meanwhile 3 voting members, 1 healthy, quorum 2"
     )
+    assert "slipway_etcd.accept_quorum_loss" in problem.remedy
+    assert restarted((CP1, down, CP3), accept=True) == ["restart etcd.service"]
