@@ -19,7 +19,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.hold import H
 from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import ref_of, unpack
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 
-from .core import addons, evidence, planner, preflight
+from .core import addons, evidence, planner, preflight, reach
 from .core.foreign import foreign
 from .core.layout import Layout, Node, resolve
 from .core.lock import Lock, minor_of, parse_lock_text, parse_version_set
@@ -162,6 +162,8 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     data["allowed"] = planner.allowed_nodes(context, plan.joining)
     data["holders"] = _holders(spec, held)
     data["groups"] = _holding(data["groups"], holds=inputs.verb not in ("", "apply" if not plan.pending else ""))
+    tried = _reach(context, probes, outside) if inputs.verb == "apply" else {}
+    data |= {"reach": tried, "groups": _reaching(data["groups"], tried)}
     return data | {
         "manifests": _manifests(scene(spec, layout, nodes, lock, bundle, probes), own),
         "warnings": [problem.as_dict() for problem in (*spec.warnings, *warnings)],
@@ -181,6 +183,35 @@ def _holding(groups: t.Mapping[str, t.Mapping[str, t.Any]], *, holds: bool) -> d
     """With the group by which plays know that this run holds the cluster, if it does."""
     more = ["slipway_holding"] if holds else []
     return {name: {**own, "parents": [*own["parents"], *more]} for name, own in groups.items()}
+
+
+def _reach(
+    context: planner.Context, probes: t.Mapping[str, Probe], outside: t.AbstractSet[str]
+) -> dict[str, dict[str, t.Any]]:
+    """What is tried between hosts, where one is new."""
+    if reach.CHECK in context.spec.ignore_preflight:
+        return {}
+    hosts = {
+        name: reach.Host(
+            node=context.nodes[name],
+            new=not probes[name].installed and name not in outside,
+            kubelet=context.spec.nodes[name].is_node,
+            listening=reach.served(probes[name]),
+            asked=name not in outside,
+        )
+        for name in context.known
+    }
+    return reach.plan_reach(context.layout, hosts, probes) if any(host.new for host in hosts.values()) else {}
+
+
+def _reaching(groups: t.Mapping[str, t.Mapping[str, t.Any]], tried: t.Container[str]) -> dict[str, dict[str, t.Any]]:
+    """With the group of hosts that try each other; a key belongs to one set of parents."""
+    return {
+        name: {"key": f"{own['key']}_reaching", "parents": [*own["parents"], "slipway_reaching"]}
+        if name in tried
+        else dict(own)
+        for name, own in groups.items()
+    }
 
 
 def outside(inputs: Inputs) -> list[dict[str, str]]:

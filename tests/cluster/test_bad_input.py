@@ -236,6 +236,30 @@ def make_ca(lab: Lab, host: str, name: str) -> str:
     return shown.strip().rpartition("=")[2].replace(":", "").lower()
 
 
+def test_hosts_that_do_not_reach_each_other_are_refused_with_both_and_the_port(pair: Lab) -> None:
+    rules = ("tcp dport 10250 drop", "udp dport 8472 meta length > 1300 drop")
+    chain = "add chain inet drill in { type filter hook input priority -10; }"
+    commands = ["add table inet drill", chain, *(f"add rule inet drill in {rule}" for rule in rules)]
+    support.shell(pair, "w1", "".join(f"nft '{command}';" for command in commands))
+    with untouched(pair):
+        run = support.ansible_run(pair.inventory, "apply")
+        assert run.code != 0, run.output()
+        assert run.tasks()[-1] == "Try to reach the others"
+        assert run.actions == ()
+        support.wait_for("all listeners ended", lambda: listeners(pair), timeout=120)
+    support.shell(pair, "w1", "nft delete table inet drill")
+    told = run.problem_text()
+    assert "cp1 to w1: port 10250/tcp of w1" in told
+    assert "cp1 to w1: packets of 1500 bytes do not arrive at w1" in told
+    assert "w1 to cp1" not in told
+
+
+def listeners(lab: Lab) -> str | None:
+    """None once nobody listens for other hosts any more."""
+    script = "cat /proc/[0-9]*/comm 2>/dev/null | grep -x slipway-reach || true"
+    return "".join(support.everywhere(lab, lambda host: support.shell(lab, host, script)).values()) or None
+
+
 @pytest.mark.parametrize("host", ["cp1", "w1"])
 def test_a_ca_of_somebody_else_is_refused_and_left_alone(
     pair: Lab, inventory: t.Callable[..., Path], host: str

@@ -11,6 +11,7 @@ import typing as t
 
 from ...module_utils.core.places import PACKAGES
 from ...module_utils.core.problems import Problem
+from ...module_utils.core.reach import PROCESS
 from .findings import Finding, grouped, names
 from .probe import Listener, Probe
 from .spec.definitions import PREFLIGHT
@@ -383,10 +384,12 @@ def ports(spec: ClusterSpec) -> tuple[Port, ...]:
 
 def _ports(seen: Seen) -> t.Iterator[Finding]:
     wanted = ports(seen.spec)
+    # What listens for the check named so is ended before that is done again.
+    ended = set() if "reach" in seen.spec.ignore_preflight else {PROCESS}
     for node, probe in seen.pairs():
         for port in wanted:
             if has_role(node, port.role):
-                others = [each for each in probe.listening if _in_the_way(port, each)]
+                others = [each for each in probe.listening if _in_the_way(port, each) and each.process not in ended]
                 if others:
                     yield _taken(node, port, others[0])
 

@@ -684,6 +684,7 @@ PREFLIGHT: t.Mapping[str, str] = {
     "resolvers": "cluster DNS has a resolver that is not itself",
     "proxy": "HTTP proxy settings leave the cluster's addresses alone",
     "kubeadm": "nothing that kubeadm left behind",
+    "reach": "new hosts and all others reach each other's ports, with packets as large as pods need; apply tries it",
 }
 """Preflight checks that a user may ignore: name → what they make sure of."""
 

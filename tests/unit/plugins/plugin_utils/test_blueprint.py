@@ -294,3 +294,21 @@ def test_who_has_something_to_do_holds_the_control_plane(bundle: pathlib.Path, v
     data = make(holding(inputs(one_and_two(), bundle), verb))
     assert data["holders"] == [{"host": "cp1", "seen": ""}]
     assert {"slipway_holding" in own["parents"] for own in data["groups"].values()} == {holds}
+
+
+def test_new_hosts_try_the_others_before_anything_is_changed(bundle: pathlib.Path) -> None:
+    data = make(holding(inputs(one_and_two(), bundle), "apply"))
+    assert set(data["reach"]) == {"cp1", "w1", "w2"}
+    assert all("slipway_reaching" in own["parents"] for own in data["groups"].values())
+    assert make(inputs(one_and_two(), bundle))["reach"] == {}, "who only looks opens no port"
+    ignoring = one_and_two(slipway_ignore_preflight=["reach"])
+    data = make(holding(inputs(ignoring, bundle), "apply"))
+    assert data["reach"] == {}
+    assert not any("slipway_reaching" in own["parents"] for own in data["groups"].values())
+
+
+def test_where_no_host_is_new_none_is_tried(bundle: pathlib.Path) -> None:
+    cluster = one_and_two()
+    for probe in cluster.probes.values():
+        probe["artifacts"] = {"kubelet": {"current": "1.37.0"}}
+    assert make(holding(inputs(cluster, bundle), "apply"))["reach"] == {}

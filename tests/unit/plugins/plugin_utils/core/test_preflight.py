@@ -106,7 +106,7 @@ def test_fit_hosts_have_no_problem() -> None:
 
 
 def test_the_table_of_names_is_the_table_of_checks() -> None:
-    assert set(PREFLIGHT) == set(preflight.CHECKS) - {"cluster", "leftovers", "authorities"}
+    assert set(PREFLIGHT) - {"reach"} == set(preflight.CHECKS) - {"cluster", "leftovers", "authorities"}
 
 
 OTHER_CLUSTER = {"cluster": {"name": "slipway", "id": "2"}}
@@ -197,6 +197,13 @@ CASES: list[tuple[str, dict[str, t.Any], dict[str, dict[str, t.Any]], list[str]]
     ("a clock nobody sets", {}, {"w1": {"ntp_synchronized": False}}, ["warning: w1: its clock is not synchronised"]),
     ("a clock nobody knows of", {}, {"w1": {"ntp_synchronized": None}}, []),
     ("port 6443 taken", {}, {"cp1": listening(6443)}, ["error: cp1: port 6443 is in use by nginx of nginx.service"]),
+    ("a run before has just tried the ports", {}, {"w1": listening(10250, process="slipway-reach", unit="")}, []),
+    (
+        "a run before has just tried the ports, and this one shall not",
+        {"slipway_ignore_preflight": ["reach"]},
+        {"w1": listening(10250, process="slipway-reach", unit="")},
+        ["error: w1: port 10250 is in use by slipway-reach"],
+    ),
     ("port 6443 taken on a worker", {}, {"w1": listening(6443)}, []),
     ("port 6443 by ourselves", {}, {"cp1": listening(6443, unit="kube-apiserver.service")}, []),
     (

@@ -1,0 +1,163 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A listener in a process of its own, and callers, over the loopback."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import socket
+import time
+import typing as t
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.reach import (
+    Listen,
+    Port,
+    Target,
+    percentile,
+    silent_resolvers,
+    slow_disk,
+)
+from ansible_collections.slipway.cluster.plugins.module_utils.host import reach
+from ansible_collections.slipway.cluster.plugins.modules import reach as module
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[None]:
+    monkeypatch.setattr(reach, "UDP_SECONDS", 0.2)
+    monkeypatch.setattr(reach, "RESOLVER_SECONDS", 0.2)
+    monkeypatch.setattr(reach, "LINGER_SECONDS", 1.0)
+    yield
+    reach.end_listeners()
+
+
+def free(kind: int) -> int:
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture
+def ports() -> tuple[int, int]:
+    return free(socket.SOCK_STREAM), free(socket.SOCK_DGRAM)
+
+
+def gone() -> bool:
+    end = time.monotonic() + 10
+    while reach.listeners() and time.monotonic() < end:
+        time.sleep(0.05)
+    return not reach.listeners()
+
+
+def target(ports: tuple[int, int], size: int = 1500) -> Target:
+    tcp, udp = ports
+    both = (Port(tcp, "tcp", "the API server", answers=True), Port(udp, "udp", "pods", answers=True))
+    return Target("cp1", "127.0.0.1", size, both)
+
+
+def wanted(ports: tuple[int, int], *callers: str) -> list[Listen]:
+    return [Listen(ports[0], "tcp", frozenset(callers)), Listen(ports[1], "udp", frozenset(callers))]
+
+
+def test_the_listener_ends_when_everybody_has_called(ports: tuple[int, int]) -> None:
+    reach.listen(wanted(ports, "w1", "w2"), 30)
+    assert reach.try_all("w1", [target(ports)]) == []
+    assert reach.try_all("w1", [target(ports)]) == [], "the second has not called yet"
+    assert reach.try_all("w2", [target(ports)]) == []
+    assert gone()
+
+
+def test_it_ends_by_itself_when_nobody_calls(ports: tuple[int, int]) -> None:
+    reach.listen(wanted(ports, "w1"), 1)
+    assert gone()
+
+
+def test_a_new_run_ends_the_listener_of_an_earlier_one(ports: tuple[int, int]) -> None:
+    for _run in range(2):
+        reach.listen(wanted(ports, "w1"), 30)
+    assert reach.try_all("w1", [target(ports)]) == []
+    assert gone()
+
+
+def test_a_port_in_use_is_left_to_whoever_has_it(ports: tuple[int, int]) -> None:
+    with socket.create_server(("127.0.0.1", ports[0])):
+        reach.listen([Listen(ports[0], "tcp", frozenset({"w1"}))], 30)
+        assert reach.listeners() == []
+        assert (
+            reach.try_all("w1", [Target("cp1", "127.0.0.1", 1500, (Port(ports[0], "tcp", "x", answers=False),))]) == []
+        )
+
+
+def test_each_blocked_port_is_named_with_both_hosts_and_what_it_is_for(ports: tuple[int, int]) -> None:
+    refused, unanswered = reach.try_all("w1", [target(ports)])
+    assert refused.where == unanswered.where == "w1 to cp1"
+    assert refused.found == f"port {ports[0]}/tcp of cp1 (127.0.0.1) cannot be reached from w1: Connection refused"
+    assert refused.expected == "a free way for the API server"
+    assert unanswered.found.endswith("no answer")
+
+
+def test_a_packet_that_does_not_pass_whole_is_told_from_a_blocked_port(ports: tuple[int, int]) -> None:
+    reach.listen(wanted(ports, "w1"), 30)
+    # The loopback's own limit is 65536 bytes; a datagram that large and whole cannot be sent.
+    (found,) = reach.try_all("w1", [target(ports, size=65600)])
+    assert "packets of 65600 bytes do not arrive at cp1" in found.found
+    assert "slipway_network.mtu" in found.remedy
+
+
+def test_the_disk_is_measured_where_the_directory_will_be(tmp_path: pathlib.Path) -> None:
+    seconds = reach.fsync_seconds(str(tmp_path / "not" / "yet"))
+    assert seconds is None or seconds > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_resolvers_one_answer_is_enough() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        assert reach.silent(["127.0.0.254", "::1"]) == ["127.0.0.254", "::1"]
+    assert reach.silent([]) == []
+
+
+@pytest.mark.parametrize(("seconds", "found"), [(None, []), (0.01, []), (0.052, ["1 % of small writes took 52 ms"])])
+def test_a_slow_disk_is_a_warning_with_its_figure(seconds: float | None, found: list[str]) -> None:
+    told = slow_disk("cp1", "/var/lib/etcd", seconds)
+    assert [each.found.partition(" or more")[0] for each in told] == found
+    assert all(each.warning for each in told)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"), [([1.0] * 19, None), ([0.0] * 99 + [5.0], 5.0), ([float(n) for n in range(200)], 198.0)]
+)
+def test_percentile(values: list[float], expected: float | None) -> None:
+    assert percentile(values, 0.99) == expected
+
+
+def test_silent_resolvers_are_a_warning() -> None:
+    assert silent_resolvers([]) == []
+    (told,) = silent_resolvers(["10.0.0.53", "10.0.0.54"])
+    assert told.warning
+    assert told.found == "no answer from 10.0.0.53, 10.0.0.54"
+
+
+def call(capsys: pytest.CaptureFixture[str], *, check: bool = False, **arguments: t.Any) -> dict[str, t.Any]:
+    with patch_module_args({**arguments, "_ansible_check_mode": check}), pytest.raises(SystemExit):
+        module.main()
+    return t.cast("dict[str, t.Any]", json.loads(capsys.readouterr().out))
+
+
+def test_the_module_listens_and_tries_but_not_in_check_mode(
+    capsys: pytest.CaptureFixture[str], ports: tuple[int, int], tmp_path: pathlib.Path
+) -> None:
+    listen = [{"port": ports[0], "protocol": "tcp", "callers": ["w1"]}]
+    port = {"port": ports[0], "protocol": "tcp", "purpose": "the API server", "answers": True}
+    targets = [{"host": "cp1", "address": "127.0.0.1", "size": 1500, "ports": [port]}]
+    assert call(capsys, check=True, step="try", name="w1", targets=targets)["problems"] == []
+    refused = call(capsys, step="try", name="w1", targets=targets)
+    assert refused["failed"] is True
+    assert refused["problems"][0]["where"] == "w1 to cp1"
+    listening = call(capsys, step="listen", name="cp1", listen=listen, seconds=20, disk=str(tmp_path))
+    assert all(problem["warning"] for problem in listening["problems"])
+    assert call(capsys, step="try", name="w1", targets=targets)["problems"] == []
+    assert gone()
