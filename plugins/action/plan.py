@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
@@ -33,7 +34,8 @@ class ActionModule(ActionBase):
         if self._task.args.get("outside"):
             return result | {"changed": False, "outside": outside(_inputs(variables))}
         try:
-            inputs = dataclasses.replace(_inputs(variables), verb=self._verb(), run=run_id())
+            lenient = bool(boolean(self._task.args.get("lenient", False)))
+            inputs = dataclasses.replace(_inputs(variables), verb=self._verb(), run=run_id(), lenient=lenient)
             data = make(inputs, self._loader)
         except SlipwayError as error:
             problems = [problem.as_dict() for problem in error.problems]

@@ -26,6 +26,11 @@ options:
       - What the run is going to do. Empty for one that only looks, which another run's hold does not stop.
     type: str
     default: ''
+  lenient:
+    description:
+      - Whether what preflight checks find is a warning, for a run that only asks a cluster how it is.
+    type: bool
+    default: false
   outside:
     description:
       - Do not plan, but say which control-plane and etcd hosts lie outside C(--limit), of whom one has to be looked at.

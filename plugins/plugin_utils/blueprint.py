@@ -48,7 +48,8 @@ class Inputs:
     """What the plan action hands over: the inventory's word on each host, the probes' answers, why some are silent.
 
     ``asked`` are the hosts of this run; there may be probes of others, which are only looked at. Empty means all.
-    ``verb`` is what this run is going to do, empty if it only looks; ``run`` is its identity.
+    ``verb`` is what this run is going to do, empty if it only looks; ``run`` is its identity. ``lenient`` is a run that
+    only asks how the cluster is: hosts that nothing could be done on are no reason not to.
     """
 
     hosts: t.Mapping[str, HostInput]
@@ -58,6 +59,7 @@ class Inputs:
     asked: t.AbstractSet[str] = frozenset()
     verb: str = ""
     run: str = ""
+    lenient: bool = False
 
     def outside(self, spec: ClusterSpec) -> frozenset[str]:
         """The hosts of the cluster that are not of this run."""
@@ -258,6 +260,8 @@ def _preflight(
     silent = {node.name for node in spec.present if node.name not in probes}
     # A host that is down does not stop the others; whether they can go on without it is the evidence's question.
     errors = [problem for problem in found if not problem.warning and not _only_silent(problem, silent)]
+    if inputs.lenient:
+        return [dataclasses.replace(each, warning=True) if each in errors else each for each in found]
     problems += errors
     return [problem for problem in found if problem not in errors]
 

@@ -27,7 +27,7 @@ _CAUSES = {
     "job and mounts": ("nodes", "controllers"),
     "ingress": ("nodes", "pod to pod"),
     "gateway": ("nodes", "pod to pod", "ingress"),
-    "load balancer": ("nodes", "kube-proxy", "service"),
+    "load balancer": ("nodes", "pod to pod", "kube-proxy", "service"),
     "rolling update": ("nodes", "controllers", "service", "DNS inside"),
     "bad version": ("nodes", "controllers", "service", "DNS inside"),
     # A namespace goes only once every API has said what it holds there.

@@ -24,6 +24,7 @@ PROBE = "probe"
 BACKEND = "backend"
 HEADLESS = "backend-each"
 WALLED = "walled"
+APPS = (PROBE, BACKEND, WALLED)
 _USER = 65532
 _LONGEST = 300
 POD_SECURITY: dict[str, t.Any] = {
@@ -136,13 +137,14 @@ def lacking_pods(listing: t.Mapping[str, t.Any], nodes: t.Collection[str]) -> li
     return lacks + [f"pod {pod.name} on {pod.node or 'no node'}: {pod.lack}" for pod in pods if pod.lack]
 
 
-def warned(listing: t.Mapping[str, t.Any], most: int = 2) -> list[str]:
-    """The last warnings among a namespace's events, one of each reason: why a pod does not start is told there only."""
+def warned(listing: t.Mapping[str, t.Any], pods: t.Collection[str], most: int = 2) -> list[str]:
+    """The last warnings among the events of these pods, one of each reason: only there it is told why one waits."""
     found: dict[str, str] = {}
     items = [item for item in listing.get("items") or () if item.get("type") == "Warning"]
     for item in sorted(items, key=lambda item: item.get("lastTimestamp") or item.get("eventTime") or ""):
-        name = (item.get("involvedObject") or {}).get("name", "")
-        found[item.get("reason", "")] = f"{name}: {item.get('reason', '')}: {' '.join(item.get('message', '').split())}"
+        name, reason = (item.get("involvedObject") or {}).get("name", ""), item.get("reason", "")
+        if name in pods:
+            found[reason] = f"{name}: {reason}: {' '.join(item.get('message', '').split())}"
     return [text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..." for text in list(found.values())[-most:]]
 
 

@@ -17,7 +17,7 @@ from ..core import verify, verify_addons, verify_workload
 from ..core.nodes import NodesSeen, summarize_nodes
 from ..core.problems import Problem, SlipwayError
 from ..core.verify import Check
-from ..core.verify_workload import BACKEND, PodSeen
+from ..core.verify_workload import APPS, BACKEND, PodSeen
 from .api_proxy import ApiProxy, open_proxy
 from .etcdctl import Etcdctl
 from .kubectl import Kubectl
@@ -194,7 +194,8 @@ class _Run:
                 "see kubectl describe of such a pod while this runs; the kubelet's and containerd's journal on its node"
             )
             events = self._kubectl.json(["get", "events", f"--namespace={self._namespace}"])
-            seen = "; ".join([error.problems[0].found, *verify_workload.warned(events)])
+            waiting = [pod.name for app in APPS for pod in verify_workload.pods_of(self._pods(), app) if pod.lack]
+            seen = "; ".join([error.problems[0].found, *verify_workload.warned(events, waiting)])
             return Check("pods start", ok=False, done=done, seen=seen, hint=hint)
         count = len(self._pods()["items"])
         return Check("pods start", ok=True, done=done, seen=f"{count} pods ready on {len(ready)} nodes")

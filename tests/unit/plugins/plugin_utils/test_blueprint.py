@@ -260,6 +260,14 @@ def test_warnings_do_not_stop_a_plan(bundle: pathlib.Path) -> None:
     assert any(each["warning"] and "has not been tested" in each["found"] for each in data["warnings"])
 
 
+def test_what_would_stop_a_change_does_not_stop_who_asks_how_the_cluster_is(bundle: pathlib.Path) -> None:
+    cluster = one_and_two()
+    cluster.probes["w1"]["cgroup"] = 1
+    assert "cgroup" in told(inputs(cluster, bundle))
+    data = make(dataclasses.replace(inputs(cluster, bundle), lenient=True))
+    assert [each["warning"] for each in data["warnings"] if "cgroup" in each["found"]] == [True]
+
+
 def test_planning_changes_no_input(bundle: pathlib.Path) -> None:
     cluster = one_and_two()
     before = copied(cluster)

@@ -290,14 +290,14 @@ def test_a_full_disk_is_looked_for_on_its_node() -> None:
     assert "df" not in verify.judge_nodes(NodesSeen(known=True, nodes={"w1": memory}), {}).hint
 
 
-def event(reason: str, message: str, stamp: str, kind: str = "Warning") -> dict[str, t.Any]:
+def event(reason: str, message: str, stamp: str, kind: str = "Warning", *, pod: str = "probe-x") -> dict[str, t.Any]:
     """An Event of a pod."""
     return {
         "type": kind,
         "reason": reason,
         "message": message,
         "lastTimestamp": stamp,
-        "involvedObject": {"name": "probe-x"},
+        "involvedObject": {"name": pod},
     }
 
 
@@ -306,6 +306,7 @@ def event(reason: str, message: str, stamp: str, kind: str = "Warning") -> dict[
     [
         ([], []),
         ([event("Pulled", "image is there", "1", "Normal")], []),
+        ([event("Unhealthy", "late", "1", pod="ready")], []),
         (
             [event("FailedCreatePodSandBox", "no\n  plugin", "2"), event("FailedCreatePodSandBox", "older", "1")],
             ["probe-x: FailedCreatePodSandBox: no plugin"],
@@ -316,7 +317,7 @@ def event(reason: str, message: str, stamp: str, kind: str = "Warning") -> dict[
         ),
         ([event("A", "x" * 400, "1")], [f"probe-x: A: {'x' * 288}..."]),
     ],
-    ids=["none", "nothing bad", "the last of a reason", "the last two", "long"],
+    ids=["none", "nothing bad", "of a pod that did start", "the last of a reason", "the last two", "long"],
 )
 def test_why_pods_do_not_start_is_told_by_events(events: list[dict[str, t.Any]], told: list[str]) -> None:
-    assert warned({"items": events}) == told
+    assert warned({"items": events}, ["probe-x"]) == told

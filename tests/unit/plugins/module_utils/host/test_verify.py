@@ -107,7 +107,7 @@ class Cluster:
 ADDONS = ("metrics", "pod security", "ingress", "gateway", "load balancer")
 
 
-EVENT = {"type": "Warning", "reason": "Failed", "message": "no such image", "involvedObject": {"name": "x"}}
+EVENT = {"type": "Warning", "reason": "Failed", "message": "no such image", "involvedObject": {"name": "probe-1"}}
 FIXED: dict[str, Json] = {
     "service": {"spec": {"clusterIP": "10.96.1.1"}},
     "events": {"items": [EVENT]},
@@ -233,7 +233,7 @@ def test_a_cluster_that_works(run: t.Callable[..., dict[str, Check]]) -> None:
     [
         ("api", {"API servers"}, "no API"),
         ("apply", {"workload"}, "refused"),
-        ("image", {"pods start"}, "; x: Failed: no such image"),
+        ("image", {"pods start"}, "; probe-1: Failed: no such image"),
         ("pods", {"pod to pod"}, "cp1 -> w1: UDP: read udp: i/o timeout"),
         ("kube-proxy", {"kube-proxy"}, "w1: connection refused (status 503)"),
         ("endpoint", {"service", "replacement"}, "never reached backend-"),
