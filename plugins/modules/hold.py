@@ -30,7 +30,7 @@ options:
   seen:
     description:
       - The mark of the hold that the host had when the plan was made, empty if there was none. Another run that has
-        come and gone since then is an error. Not given: it is none.
+        come and gone since then is an error, which nobody looks for if this is not given.
     type: str
   run:
     description: The run's identity. The action of the same name sets it.

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which hosts must reach which others on which ports, tried for real before a host becomes part of the cluster.
 
-Only pairs with a host on which Slipway has put nothing yet. Where nobody listens yet, the host itself does for a
-minute; what runs already is only connected to. The tunnel can only be tried towards hosts that have none yet.
+Only pairs with a host on which Slipway has put nothing yet. Such a host listens itself for a minute; what runs on the
+others is only connected to. So the tunnel can only be tried towards hosts that have none yet.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ def _tried(layout: Layout, source: Host, target: Host) -> list[tuple[Flow, bool]
     found = []
     for flow in flows(layout, source, target):
         served = flow.protocol == "tcp" and flow.port in target.listening
-        ours = not served and target.asked and (target.new or flow.protocol == "tcp")
+        # The ports of a host that is in the cluster are its components', also while one of them is down.
+        ours = not served and target.asked and target.new
         if served or ours:
             found.append((flow, ours))
     return found

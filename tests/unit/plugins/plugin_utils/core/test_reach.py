@@ -87,6 +87,12 @@ def test_a_new_host_connects_to_what_runs_and_listens_itself() -> None:
     ]
 
 
+def test_the_port_of_a_component_that_is_down_is_left_alone() -> None:
+    plan = planned(one_and_two(), old={"cp1", "w1"})
+    assert ("w2", "cp1") not in tried(plan)
+    assert plan["cp1"]["listen"] == []
+
+
 def test_under_a_limit_only_what_serves_outside_is_tried() -> None:
     cluster = one_and_two()
     cluster.probes["cp1"]["listening"] = SERVING
