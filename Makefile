@@ -117,6 +117,10 @@ drills: bundle ## The long tests: cut everywhere, other systems, other versions
 bench: bundle ## Measure apply and plan on labs by phase, and kubeadm beside them
 	@$(BIN)/python -m scripts.bench $(BENCH)
 
+.PHONY: bench-http
+bench-http: bundle ## Measure requests per second through Traefik, beside the same backend by NodePort
+	@$(BIN)/python -m scripts.bench_http $(BENCH)
+
 .PHONY: clean
 clean: ## Remove caches and build output; keeps .venv, .lab, .bundle and what bundles are made of
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .ansible
