@@ -70,10 +70,8 @@ def points(run: support.Run) -> list[Cut]:
     found = []
     for event in run.events:
         actions = support.actions_of([event])
-        # A label's or taint's sentence goes on after its change's name.
-        names = [action.text.partition(": ")[0] if action.module == "node" else action.text for action in actions]
-        found += [Cut(action.host, action.module, name, "before") for action, name in zip(actions, names, strict=True)]
-        found += [Cut(actions[-1].host, actions[-1].module, names[-1], "after")] if actions else []
+        found += [Cut(action.host, action.module, action.text, "before") for action in actions]
+        found += [Cut(action.host, action.module, action.text, "after") for action in actions[-1:]]
     return found
 
 

@@ -8,6 +8,7 @@ machines with little time:
 * SLIPWAY_CUTS=N ends after N runs that were cut.
 * SLIPWAY_CUTS_PART=K/N takes every Nth point, from the Kth on: N runs of the drill, one after the other or on several
   machines, cut at every point once.
+* SLIPWAY_CUTS_MODULES=pki,node takes the points in these modules only.
 * SLIPWAY_CUTS_LAB=NAME keeps the lab and goes on with it next time, where the last time ended.
 """
 
@@ -25,6 +26,8 @@ from tests.cluster.cutting import Keys
 
 # These work on many artefacts at once: one that is killed at the first may have done others too.
 AT_ONCE = frozenset({"seed", "artifacts"})
+# A run that finds nothing left to do, as after the cut before this one, records nothing.
+RECORD = "slipway-record"
 
 
 @pytest.fixture
@@ -44,7 +47,9 @@ def begun(lab: Lab) -> None:
         return
     every = cutting.points(support.ansible_run(lab.inventory, "apply", "--check").require())
     assert len(every) > 200
-    cutting.arm(lab, cutting.part_of(every, os.environ.get("SLIPWAY_CUTS_PART", "1/1")))
+    modules = os.environ.get("SLIPWAY_CUTS_MODULES", "").split(",")
+    chosen = [cut for cut in every if cut.module in modules or modules == [""]]
+    cutting.arm(lab, cutting.part_of(chosen, os.environ.get("SLIPWAY_CUTS_PART", "1/1")))
 
 
 def test_a_first_apply_cut_at_every_change_converges(lab: Lab) -> None:
@@ -56,5 +61,5 @@ def test_a_first_apply_cut_at_every_change_converges(lab: Lab) -> None:
         pytest.skip(f"{len(left)} points are left for the next time")
     cutting.disarm(lab)
     cutting.converge(lab, keys)
-    missed = [str(cut) for cut in left if cut.module not in AT_ONCE] if whole else []
+    missed = [str(cut) for cut in left if cut.module not in AT_ONCE and RECORD not in cut.change] if whole else []
     assert missed == [], "announced, but never come to"

@@ -65,10 +65,10 @@ def run_module(  # noqa: PLR0913  # the verbs of a module, by keyword only
             changes = plan(want, observe(machine, want))
             if not module.check_mode:
                 for change in changes:
-                    _fault(name, change.name, "before")
+                    _fault(name, change, "before")
                     apply(machine, want, change)
                     done.append(change.text())
-                    _fault(name, change.name, "after")
+                    _fault(name, change, "after")
                 if settle:
                     settle(machine, want)
             extra = result(machine, want) if result else {}
@@ -134,8 +134,8 @@ def origin() -> str:
     return os.environ.get("SSH_CONNECTION", "this host").split(" ", 1)[0]
 
 
-def _fault(module: str, change: str, when: str) -> None:
-    """Die here if a test asked for it: the file lists faults, each of a module, a change, and before or after.
+def _fault(module: str, change: Change, when: str) -> None:
+    """Die here if a test asked for it: the file lists faults, each of a module, a change's text, and before or after.
 
     The one that is met is taken off the list first, so that the next run gets further.
     """
@@ -145,7 +145,7 @@ def _fault(module: str, change: str, when: str) -> None:
     except (OSError, ValueError):
         return
     faults = faults if isinstance(faults, list) else [faults]
-    met = {"module": module, "change": change, "when": when}
+    met = {"module": module, "change": change.text(), "when": when}
     if met not in faults:
         return
     faults.remove(met)
