@@ -30,6 +30,7 @@ ASK = {
     "kubeadm": ("kubeadm", "version"),
     "flannel": ("flanneld", "--version"),
     "cni-plugins": ("bridge",),
+    "registry": ("registry", "--version"),
 }
 
 
