@@ -14,6 +14,7 @@ import pwd
 import re
 import stat
 import sys
+import typing as t
 from pathlib import Path
 
 TREES = ("/etc", "/var/lib", "/var/log", "/run", "/opt", "/usr/local", "/root", "/tmp", "/srv", "/home")
@@ -66,9 +67,17 @@ def describe(path: Path) -> dict[str, object]:
     status = path.stat()
     return {
         "mode": f"{stat.S_IMODE(status.st_mode):04o}",
-        "owner": pwd.getpwuid(status.st_uid).pw_name,
-        "group": grp.getgrgid(status.st_gid).gr_name,
+        "owner": name_of(pwd.getpwuid, status.st_uid),
+        "group": name_of(grp.getgrgid, status.st_gid),
     }
+
+
+def name_of(database: t.Callable[[int], t.Sequence[t.Any]], number: int) -> str:
+    """The user's or group's name; its number if it has none on this host, as a pod's has not."""
+    try:
+        return str(database(number)[0])
+    except KeyError:
+        return str(number)
 
 
 if __name__ == "__main__":

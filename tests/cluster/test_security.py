@@ -35,6 +35,7 @@ READERS = {
     "/etc/kubernetes/kube-apiserver/": "kube-apiserver",
     "/etc/kubernetes/kube-controller-manager/": "kube-controller-manager",
     "/etc/kubernetes/kube-scheduler/": "kube-scheduler",
+    "/etc/kubernetes/metrics-server/": "65532",  # a pod that no account on the host is for
 }
 AUTHORITIES = (
     "/etc/kubernetes/pki/ca.key",

@@ -37,6 +37,7 @@ CONTROL_PLANE = {
     "/etc/kubernetes/kube-controller-manager/serving.key": "kube-controller-manager",
     "/etc/kubernetes/kube-scheduler/client.key": "kube-scheduler",
     "/etc/kubernetes/kube-scheduler/serving.key": "kube-scheduler",
+    "/etc/kubernetes/metrics-server/serving.key": "UNKNOWN",  # a pod that no account on the host is for
     "/etc/kubernetes/pki/ca.key": "root",
     "/etc/kubernetes/pki/encryption.yaml": "root",
     "/etc/kubernetes/pki/etcd/ca.key": "root",
