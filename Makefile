@@ -95,9 +95,9 @@ cluster: bundle ## Cluster tests on lab hosts
 	@$(BIN)/pytest -v --tb=short tests/cluster 2>&1 | tee $(REPORTS)/cluster.log
 
 .PHONY: molecule
-molecule: bundle ## The Molecule scenario: check, converge, idempotence, verify
+molecule: bundle ## The Molecule scenarios: check, converge, idempotence, verify
 	@mkdir -p $(REPORTS)
-	@MOLECULE_GLOB='molecule/*/molecule.yml' $(BIN)/molecule test --no-command-borders 2>&1 | tee $(REPORTS)/molecule.log
+	@MOLECULE_GLOB='molecule/*/molecule.yml' $(BIN)/molecule test --all --no-command-borders 2>&1 | tee $(REPORTS)/molecule.log
 
 .PHONY: checks
 checks: lint coverage wheel
