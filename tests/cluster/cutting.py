@@ -228,7 +228,10 @@ def waits_for(lab: Lab, host: str, script: str, *, timeout: float = 400) -> None
     assert done.returncode == 0, f"{host}: not within {timeout:g} s: {script}"
 
 
-def in_module(name: str) -> str:
-    """For ``waits_for``: the named module holds the lock. One that was killed leaves its name there."""
+def in_module(name: str, signal_: str = "0") -> str:
+    """For ``waits_for``: the named module holds the lock, and gets a signal at once; by default none.
+
+    One that was killed leaves its name there, and gets nothing.
+    """
     pid = rf"""$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' {LOCK})"""
-    return f"""grep -Eq '"module": "({name})"' {LOCK} && kill -0 {pid}"""
+    return f"""grep -Eq '"module": "({name})"' {LOCK} && kill -{signal_} {pid}"""

@@ -67,9 +67,8 @@ def version(component: str) -> str:
 
 def test_a_module_that_outlives_its_killed_run_is_waited_for(pair: Lab, keys: Keys, tmp_path: Path) -> None:
     with cutting.running(pair, tmp_path / "first") as first:
-        cutting.waits_for(pair, "w1", cutting.in_module("artifacts"))
+        cutting.waits_for(pair, "w1", cutting.in_module("artifacts", "STOP"))
         module = str(cutting.holder(pair, "w1")["pid"])
-        support.on(pair, "w1", "kill", "-STOP", module)
         cutting.kill_tree(first)
     support.on(pair, "w1", "kill", "-0", module)
     with cutting.running(pair, tmp_path / "second") as second:
@@ -86,7 +85,9 @@ def test_a_module_that_outlives_its_killed_run_is_waited_for(pair: Lab, keys: Ke
 
 def test_of_two_runs_at_once_one_works_and_the_other_says_who(pair: Lab, keys: Keys, tmp_path: Path) -> None:
     with cutting.running(pair, tmp_path / "first") as first:
-        cutting.waits_for(pair, "cp1", cutting.in_module("host|artifacts|containerd|pki"))
+        # It must not get any further while the others look: the next tests cut what comes then.
+        cutting.waits_for(pair, "cp1", cutting.in_module("host|artifacts|containerd|pki", "STOP"))
+        module = str(cutting.holder(pair, "cp1")["pid"])
         run = cutting.held(pair, "cp1")["run"]
         second = support.slipway("apply", "-i", str(pair.inventory))
         assert second.code == 1, second.out
@@ -96,6 +97,7 @@ def test_of_two_runs_at_once_one_works_and_the_other_says_who(pair: Lab, keys: K
         assert any("another run holds the cluster" in warning["found"] for warning in warnings), "plan only warns"
         assert cutting.held(pair, "cp1")["run"] == run
         assert first.poll() is None
+    support.on(pair, "cp1", "kill", "-CONT", module)
     keys.look()
 
 
