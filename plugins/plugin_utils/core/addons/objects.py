@@ -101,8 +101,13 @@ def config_hash(*texts: str) -> dict[str, str]:
 
 
 def critical_tolerations() -> list[KubernetesObject]:
-    """What lets a pod run on control-plane nodes as well."""
-    return [dict(each) for each in _CRITICAL]
+    """What lets a pod run on control-plane nodes as well, and go elsewhere soon from a node that is silent.
+
+    Kubernetes' own default is five minutes, for which a run would wait while a host is down.
+    """
+    silent = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}
+    gone = [{"key": f"node.kubernetes.io/{state}", **silent} for state in ("not-ready", "unreachable")]
+    return [*(dict(each) for each in _CRITICAL), *gone]
 
 
 def locked_down(**extra: t.Any) -> KubernetesObject:
