@@ -24,7 +24,7 @@ from .core.foreign import foreign
 from .core.layout import Layout, Node, resolve
 from .core.lock import Lock, minor_of, parse_lock_text, parse_version_set
 from .core.probe import Probe
-from .core.record import newer_release
+from .core.record import newer_release, unrecorded
 from .core.spec import ClusterSpec, HostInput, explain, load, with_probes
 from .core.targets import paths, pki, registry
 from .core.targets.etcd import client_url
@@ -39,6 +39,8 @@ LOCKS = COLLECTION / "artifacts" / "upstream"
 
 
 _SETTLED: dict[str, t.Any] = {"key": "slipway_settled", "parents": ["all"]}
+# Where nothing is to do but the record of a run that was cut before it could leave one.
+_UNRECORDED: dict[str, t.Any] = {"key": "slipway_settled_unrecorded", "parents": ["slipway_changed"]}
 # Images without which there is no cluster; agnhost is only for verify.
 _IMAGES = ("coredns", "pause")
 
@@ -163,6 +165,10 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     data["gate"] = _gate(context)
     data["allowed"] = planner.allowed_nodes(context, plan.joining)
     data["holders"] = _holders(spec, held)
+    recorded = inputs.probes[verdict.leader].get("record") if leader else None
+    data["unrecorded"] = bool(leader and leader.nodes) and unrecorded(recorded, data["record"])
+    if data["unrecorded"] and not plan.pending:
+        data["groups"][verdict.leader] = _UNRECORDED
     data["groups"] = _holding(data["groups"], holds=inputs.verb not in ("", "apply" if not plan.pending else ""))
     tried = _reach(context, probes, outside) if inputs.verb == "apply" else {}
     data |= {"reach": tried, "groups": _reaching(data["groups"], tried)}

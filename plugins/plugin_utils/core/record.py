@@ -35,6 +35,18 @@ def record_object(record: t.Mapping[str, t.Any], *, time: str, by: str, release:
     }
 
 
+def unrecorded(seen: t.Mapping[str, str] | None, record: t.Mapping[str, t.Any]) -> bool:
+    """Whether a run was cut before it could leave its record: there is none, or it tells of other versions.
+
+    ``seen`` is the record's data in the cluster, ``record`` the plan's. A spec of another hash alone is no reason: it
+    may differ in what changes nothing.
+    """
+    try:
+        return seen is None or json.loads(seen.get("versions", "")) != record["versions"]
+    except ValueError:
+        return True
+
+
 def newer_release(recorded: t.Mapping[str, str], own: str) -> list[Problem]:
     """A problem if a control-plane host tells of a run by a newer Slipway than ``own``.
 

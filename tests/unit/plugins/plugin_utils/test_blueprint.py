@@ -11,6 +11,7 @@ import pathlib
 import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from ansible_collections.slipway.cluster.plugins.plugin_utils import blueprint
 from ansible_collections.slipway.cluster.plugins.plugin_utils.blueprint import (
     Inputs,
     as_json,
@@ -19,6 +20,7 @@ from ansible_collections.slipway.cluster.plugins.plugin_utils.blueprint import (
     report,
     version_sets,
 )
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.record import record_object
 from tests.unit.plugins.cluster import NOW, Cluster, bare, copied, lock, one_and_two
 
 
@@ -143,6 +145,23 @@ def test_a_host_on_which_nothing_changes_takes_part_in_none(bundle: pathlib.Path
     assert data["groups"]["w1"] == {"key": "slipway_settled", "parents": ["all"]}
     assert report(data)["pending"] is True
     assert report(data)["hosts"]["w1"] == []
+
+
+def test_a_run_that_was_cut_before_its_record_leaves_it_to_the_next(
+    bundle: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blueprint, "build_keeper", lambda: b"keeper")
+    cluster = one_and_two()
+    cluster.carry_out(cluster.plan())
+    data = make(inputs(cluster, bundle))
+    assert data["pending"] == []
+    assert data["unrecorded"] is True
+    assert data["groups"]["cp1"] == {"key": "slipway_settled_unrecorded", "parents": ["slipway_changed"]}
+    record = record_object(data["record"], time="now", by="me", release="0.1.0")
+    cluster.probes["cp1"]["record"] = record["data"]
+    data = make(inputs(cluster, bundle))
+    assert data["unrecorded"] is False
+    assert data["groups"]["cp1"] == data["groups"]["w1"]
 
 
 def test_what_a_person_is_shown(bundle: pathlib.Path) -> None:

@@ -8,7 +8,11 @@ import json
 
 import pytest
 
-from ansible_collections.slipway.cluster.plugins.plugin_utils.core.record import newer_release, record_object
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.record import (
+    newer_release,
+    record_object,
+    unrecorded,
+)
 
 
 def test_the_record_says_when_by_whom_and_what() -> None:
@@ -42,3 +46,23 @@ def test_an_older_slipway_refuses_a_newer_ones_cluster(recorded: dict[str, str],
     problems = newer_release(recorded, own)
     assert bool(problems) is refused
     assert all(own in problem.found and max(recorded.values()) in problem.found for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("versions", "due"),
+    [
+        (None, True),
+        ("", True),
+        ("half a { line", True),
+        ('{"etcd": "3.6.14"}', True),
+        ('{"etcd": "3.7.0"}', False),
+    ],
+)
+def test_a_run_that_was_cut_before_its_record_leaves_it_to_the_next(versions: str | None, due: bool) -> None:
+    seen = None if versions is None else {"spec": "of another hash", "versions": versions}
+    assert unrecorded(seen, {"spec": "abc", "versions": {"etcd": "3.7.0"}}) is due
+
+
+def test_a_record_that_was_written_is_found_to_be_one() -> None:
+    record = {"spec": "abc", "versions": {"etcd": "3.7.0"}}
+    assert not unrecorded(record_object(record, time="now", by="me", release="0.1.0")["data"], record)
