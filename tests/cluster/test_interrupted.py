@@ -145,3 +145,18 @@ def test_killed_while_a_worker_joins(pair: Lab, keys: Keys, tmp_path: Path) -> N
 
 def test_then_it_converges(pair: Lab, keys: Keys) -> None:
     cutting.converge(pair, keys)
+
+
+def test_a_run_cut_before_its_record_leaves_it_to_the_next(pair: Lab, keys: Keys) -> None:
+    support.kubectl(pair, "-n", "kube-system", "delete", "configmap", "slipway-record")
+    plan = support.slipway("plan", "--json", "-i", str(pair.inventory))
+    assert plan.code == 2, plan.out
+    said = [
+        step["action"] for host in json.loads(plan.out)["hosts"].values() for step in host if step["phase"] == "record"
+    ]
+    assert len(said) == 1, plan.out
+    run = support.ansible_run(pair.inventory, "apply").require()
+    assert {host: stats.changed for host, stats in run.stats.items()} == {"cp1": 1, "w1": 0}
+    assert support.kubectl(pair, "-n", "kube-system", "get", "configmap", "slipway-record", "--output=name").strip()
+    support.slipway("plan", "-i", str(pair.inventory)).require()
+    keys.look()
