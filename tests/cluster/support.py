@@ -63,6 +63,7 @@ def lab_of(
     *,
     workers: int = 2,
     control_plane: int = 1,
+    etcd: int = 0,
     isolated: bool = True,
     os_: str = "debian-13",
     host_os: t.Mapping[str, str] | None = None,
@@ -81,6 +82,7 @@ def lab_of(
     spec = LabSpec(
         name=name,
         control_plane=control_plane,
+        etcd=etcd,
         workers=workers,
         isolated=isolated,
         os=os_,

@@ -601,7 +601,8 @@ _CLUSTER = (
         "slipway_target",
         Scope.CLUSTER,
         Text("a group of the inventory", texts.line),
-        "Parent group of the cluster's hosts, where an inventory has several clusters.",
+        "Parent group of the cluster's hosts, where an inventory has several clusters. Given with -e, for it decides "
+        "which hosts take part.",
         None,
         "prod",
     ),

@@ -1,0 +1,87 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Other shapes: one control-plane host becomes three and five, etcd on its own hosts, two clusters in one inventory."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import yaml
+
+from slipway import lab as labs
+from slipway.lab import Lab
+from tests.cluster import support
+
+STARTED = ("systemctl", "show", "--property=ActiveEnterTimestampMonotonic,MainPID", "kubelet.service")
+
+
+def grown(lab: Lab, inventory: Path, *control_plane: str) -> None:
+    """Apply with these control-plane hosts: each has a member, the second run changes nothing, nothing is left."""
+    support.inventory_of(lab, {*control_plane, "w1"}, inventory)
+    first = support.ansible_run(inventory, "apply").require()
+    print(f"{len(control_plane)} control-plane hosts: {first.seconds:.0f} s", flush=True)
+    assert support.members(lab) == dict.fromkeys(control_plane, False)
+    unchanged(inventory)
+    support.wait_for("nodes and pods are ready", lambda: support.settled(lab), timeout=240)
+
+
+def unchanged(inventory: Path, **extra_vars: t.Any) -> None:
+    """The second run changes nothing and has at most six results per host."""
+    second = support.ansible_run(inventory, "apply", extra_vars=extra_vars).require()
+    assert {host: stats.changed for host, stats in second.stats.items()} == dict.fromkeys(second.stats, 0)
+    assert max(stats.results for stats in second.stats.values()) <= 6
+    print(f"second run: {second.seconds:.0f} s", flush=True)
+
+
+def test_one_becomes_three_and_five_and_no_kubelet_is_restarted(tmp_path: Path) -> None:
+    inventory = tmp_path / "inventory.yml"
+    with support.lab_of(support.lab_name("sh"), control_plane=5, workers=1) as lab:
+        grown(lab, inventory, "cp1")
+        started = support.everywhere(lab, lambda host: support.on(lab, host, *STARTED), ["cp1", "w1"])
+        grown(lab, inventory, "cp1", "cp2", "cp3")
+        grown(lab, inventory, "cp1", "cp2", "cp3", "cp4", "cp5")
+        assert support.everywhere(lab, lambda host: support.on(lab, host, *STARTED), ["cp1", "w1"]) == started
+        support.slipway("verify", "-i", str(inventory)).require()
+
+
+def test_etcd_runs_on_hosts_of_its_own(tmp_path: Path) -> None:
+    etcd = ("etcd1", "etcd2", "etcd3")
+    with support.lab_of(support.lab_name("sh"), etcd=3, workers=1) as lab:
+        support.ansible_run(lab.inventory, "apply").require()
+        assert support.members(lab, "etcd1") == dict.fromkeys(etcd, False)
+        assert {node["metadata"]["name"] for node in support.objects(lab, "nodes")} == {"cp1", "w1"}
+        unchanged(lab.inventory)
+        for host in (*etcd, "w1"):
+            assert not support.pending("-i", str(lab.inventory), "--limit", host)
+        labs.power(lab, ["etcd2"], "off", cut=True)
+        support.kubectl(lab, "create", "configmap", "written-by-two-of-three")
+        labs.renew(lab, ["etcd2"])
+        support.ansible_run(lab.inventory, "apply").require()
+        assert support.members(lab, "etcd1") == dict.fromkeys(etcd, False)
+        support.slipway("verify", "-i", str(lab.inventory)).require()
+
+
+def test_two_clusters_in_one_inventory(tmp_path: Path) -> None:
+    """Each has its own name and its parent group; what is in order is left alone, whichever is asked for."""
+    inventory = tmp_path / "inventory.yml"
+    with support.lab_of(support.lab_name("sh"), control_plane=2, workers=2) as lab:
+        both = yaml.safe_load(lab.inventory.read_text(encoding="utf-8"))
+        del both["all"]["vars"]["slipway_cluster_name"]
+        for number, name in enumerate(("prod", "test"), 1):
+            hosts = {f"cp{number}": {}, f"w{number}": {}}
+            both[name] = {"hosts": hosts, "vars": {"slipway_cluster_name": name}}
+        inventory.write_text(yaml.safe_dump(both, sort_keys=False), encoding="utf-8")
+        refused = support.ansible_run(inventory, "apply")
+        assert refused.code != 0
+        assert "slipway_cluster_name" in refused.problem_text()
+        for name in ("prod", "test"):
+            run = support.ansible_run(inventory, "apply", extra_vars={"slipway_target": name}).require()
+            assert set(run.stats) == set(both[name]["hosts"])
+        for name in ("prod", "test"):
+            unchanged(inventory, slipway_target=name)
+            assert not support.pending("-i", str(inventory), "-e", f"slipway_target={name}")
+        for control_plane, worker in (("cp1", "w1"), ("cp2", "w2")):
+            nodes = support.objects(lab, "nodes", host=control_plane)
+            assert {node["metadata"]["name"] for node in nodes} == {control_plane, worker}
+            assert support.members(lab, control_plane) == {control_plane: False}
