@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measures from bare hosts to a cluster of use: Slipway, and kubeadm with the same programs, taking turns.
 
-Both start with bare hosts and the bundle at hand, and end when all Nodes are Ready and DNS answers on every host. Of
-Slipway also a second apply and a plan: seconds by phase, results per host and the controller's CPU. Prints tables and
-writes JSON beside them; the labs are taken down again. Run it as ``make bench`` or ``python -m scripts.bench --help``.
+Both start with bare hosts and the bundle at hand, and end when all Nodes are Ready and DNS answers on every host, with
+nothing else in the cluster. Of Slipway also a second apply and a plan, and what metrics and ingress add: seconds by
+phase, results per host and the controller's CPU. Prints tables and writes JSON beside them; the labs are taken down
+again. Run it as ``make bench`` or ``python -m scripts.bench --help``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from slipway.run import Run, run_playbook
 from slipway.verbs import Console
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-OURS, PEER = "slipway", "kubeadm"
+OURS, PEER, MORE = "slipway", "kubeadm", "add-ons"
+PLAIN = {"slipway_metrics": {"enabled": False}}
+WITH_ADDONS = {"slipway_metrics": {"enabled": True}, "slipway_ingress": {"enabled": True}}
 OUR_KUBECTL = ("/opt/slipway/kubectl/current/kubectl", "--kubeconfig=/etc/kubernetes/admin.conf")
 USE = pathlib.Path(__file__).with_name("bench_look.py").read_text(encoding="utf-8")
 WAIT_SECONDS = 300
@@ -116,7 +119,7 @@ def play(playbook: str, lab: Lab) -> tuple[int, RunLog]:
     return outcome.code, console.log
 
 
-def measure_ours(lab: Lab, shape: str, playbook: str, name: str) -> Measurement:
+def measure_ours(lab: Lab, shape: str, side: str, playbook: str, name: str) -> Measurement:
     """One run of ours; an apply's ends when the cluster is of use."""
     watch = Stopwatch()
     code, log = play(playbook, lab)
@@ -124,7 +127,7 @@ def measure_ours(lab: Lab, shape: str, playbook: str, name: str) -> Measurement:
     clock.phases = {phase.name: phase.seconds for phase in log.phases if phase.results}
     if code == 0 and name == "first apply":
         of_use(lab, OUR_KUBECTL, clock)
-    found = watch.stop(OURS, name, shape, code, clock.phases)
+    found = watch.stop(side, name, shape, code, clock.phases)
     return dataclasses.replace(
         found,
         results={host: tally.results for host, tally in sorted(log.hosts.items())},
@@ -132,10 +135,15 @@ def measure_ours(lab: Lab, shape: str, playbook: str, name: str) -> Measurement:
     )
 
 
-def run_ours(lab: Lab, shape: str) -> list[Measurement]:
+def run_ours(lab: Lab, shape: str, side: str = OURS) -> list[Measurement]:
     """First apply, second apply, plan."""
     runs = (("apply", "first apply"), ("apply", "second apply"), ("plan", "plan"))
-    return [measure_ours(lab, shape, playbook, name) for playbook, name in runs]
+    return [measure_ours(lab, shape, side, playbook, name) for playbook, name in runs]
+
+
+def run_more(lab: Lab, shape: str) -> list[Measurement]:
+    """The same with metrics and ingress."""
+    return run_ours(lab, shape, MORE)
 
 
 def run_peer(lab: Lab, shape: str) -> list[Measurement]:
@@ -151,7 +159,15 @@ def run_peer(lab: Lab, shape: str) -> list[Measurement]:
     return [watch.stop(PEER, "first run", shape, code, clock.phases)]
 
 
-SIDES: t.Mapping[str, t.Callable[[Lab, str], list[Measurement]]] = {OURS: run_ours, PEER: run_peer}
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """What is done in a lab whose inventory has these variables besides its own."""
+
+    run: t.Callable[[Lab, str], list[Measurement]]
+    variables: t.Mapping[str, t.Any]
+
+
+SIDES: t.Mapping[str, Side] = {OURS: Side(run_ours, PLAIN), PEER: Side(run_peer, {}), MORE: Side(run_more, WITH_ADDONS)}
 
 
 def machine() -> dict[str, t.Any]:
@@ -185,16 +201,21 @@ def columns(found: t.Sequence[Measurement]) -> list[str]:
     return table(rows)
 
 
-def ratio(found: t.Sequence[Measurement]) -> list[str]:
-    """Medians of both sides, from bare hosts to a cluster of use, and what they make of each other."""
+def comparisons(found: t.Sequence[Measurement]) -> list[str]:
+    """Medians from bare hosts to a cluster of use, and what ours and each of the others make of each other."""
     seconds = {
         side: [one.seconds for one in found if one.side == side and one.name.startswith("first") and one.code == 0]
-        for side in (OURS, PEER)
+        for side in SIDES
     }
-    if not all(seconds.values()):
+    medians = {side: statistics.median(values) for side, values in seconds.items() if values}
+    if OURS not in medians:
         return []
-    ours, peer = (statistics.median(seconds[side]) for side in (OURS, PEER))
-    return [f"{OURS} {ours:.1f} s, {PEER} {peer:.1f} s (median of {len(seconds[OURS])}): ratio {ours / peer:.2f}"]
+    ours = medians.pop(OURS)
+    return [
+        f"{OURS} {ours:.1f} s, {side} {other:.1f} s (median of {len(seconds[OURS])}): "
+        f"ratio {ours / other:.2f}, difference {other - ours:+.1f} s"
+        for side, other in medians.items()
+    ]
 
 
 def measure_shape(shape: str, sides: t.Sequence[str], rounds: int, *, keep: bool) -> list[Measurement]:
@@ -206,8 +227,8 @@ def measure_shape(shape: str, sides: t.Sequence[str], rounds: int, *, keep: bool
             spec = LabSpec(name=f"bench-{leads}-{workers}", control_plane=leads, workers=workers)
             last = keep and number == rounds - 1 and side == sides[-1]
             try:
-                lab = labs.up(spec, root=ROOT)
-                found += SIDES[side](lab, shape)
+                lab = labs.up(spec, root=ROOT, extra_vars=SIDES[side].variables)
+                found += SIDES[side].run(lab, shape)
             finally:
                 if not last:
                     labs.down(spec.name, root=ROOT)
@@ -219,7 +240,7 @@ def main() -> int:
     """Measure; exit code 1 if one of the runs failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", action="append", help="control planes + workers, repeatable (default: 1+2)")
-    parser.add_argument("--side", action="append", choices=tuple(SIDES), help="repeatable (default: both)")
+    parser.add_argument("--side", action="append", choices=tuple(SIDES), help="repeatable (default: all)")
     parser.add_argument("--rounds", type=int, default=1, help="how often each side is run (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave the last lab running")
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / ".cache/bench.json", help="default: %(default)s")
@@ -234,7 +255,7 @@ def main() -> int:
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     for shape in dict.fromkeys(one.shape for one in found):
         of_shape = [one for one in found if one.shape == shape]
-        print("\n".join(["", f"{shape} hosts", *columns(of_shape), *ratio(of_shape)]))
+        print("\n".join(["", f"{shape} hosts", *columns(of_shape), *comparisons(of_shape)]))
     print(f"\nJSON: {args.output}")
     return 0 if all(one.code == 0 for one in found) else 1
 

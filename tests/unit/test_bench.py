@@ -32,15 +32,16 @@ def run(side: str, seconds: float, name: str = "first apply", code: int = 0) -> 
         ([run("slipway", 30.0), run("slipway", 90.0), run("slipway", 40.0), run("kubeadm", 40.0)], "median of 3"),
         ([run("slipway", 1.0, "second apply"), run("slipway", 30.0), run("kubeadm", 30.0)], "ratio 1.00"),
         ([run("slipway", 30.0), run("kubeadm", 10.0, code=1), run("kubeadm", 15.0)], "ratio 2.00"),
+        ([run("slipway", 30.0), run("add-ons", 42.0)], "difference +12.0 s"),
     ],
 )
 def test_sides_are_compared_by_medians_of_first_runs_that_succeeded(found: list[Measurement], said: str) -> None:
-    assert said in bench.ratio(found)[0]
+    assert said in bench.comparisons(found)[0]
 
 
 @pytest.mark.parametrize("found", [[run("slipway", 30.0)], [run("slipway", 30.0), run("kubeadm", 9.0, code=1)], []])
 def test_without_both_sides_nothing_is_compared(found: list[Measurement]) -> None:
-    assert bench.ratio(found) == []
+    assert bench.comparisons(found) == []
 
 
 def test_a_column_for_each_run() -> None:
