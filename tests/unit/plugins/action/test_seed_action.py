@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
+import shlex
 import stat
+import subprocess
 import tarfile
 
 import pytest
 
-from ansible_collections.slipway.cluster.plugins.action.seed import files_of, keep_token, pack
+from ansible_collections.slipway.cluster.plugins.action.seed import files_of, keep_token, pack, without_compression
 from ansible_collections.slipway.cluster.plugins.module_utils.core.artifacts import Artifact
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 
@@ -57,3 +59,27 @@ def test_the_token_is_for_this_user_only(tmp_path: pathlib.Path, monkeypatch: py
     assert path.parent == tmp_path
     assert path.read_text() == "secret"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ("", []),
+        ("-C -o ControlMaster=auto -o ControlPersist=60s", ["-o", "ControlMaster=auto", "-o", "ControlPersist=60s"]),
+        ("-o 'ProxyCommand=ssh -C gate'", ["-o", "ProxyCommand=ssh -C gate"]),
+        ("-o Compression=yes -4", ["-o", "Compression=yes", "-4"]),
+    ],
+)
+def test_archives_are_sent_without_compressing_them_again(given: str, left: list[str]) -> None:
+    words = shlex.split(without_compression(given))
+    assert words[:2] == ["-o", "Compression=no"]
+    assert {"ControlMaster=no", "ControlPath=none"} <= set(words[:6])
+    assert words[6:] == left
+
+
+def test_ssh_takes_the_first_of_two_settings() -> None:
+    words = shlex.split(without_compression("-C -o Compression=yes -o ControlMaster=auto -o ControlPath=/tmp/x"))
+    said = subprocess.run(["ssh", "-G", *words, "host.example"], capture_output=True, text=True, check=True).stdout
+    assert "compression no" in said.splitlines()
+    assert "controlmaster false" in said.splitlines()
+    assert not [line for line in said.splitlines() if line.startswith("controlpath")]
