@@ -69,7 +69,7 @@ def test_two_clusters_in_one_inventory(tmp_path: Path) -> None:
         both = yaml.safe_load(lab.inventory.read_text(encoding="utf-8"))
         del both["all"]["vars"]["slipway_cluster_name"]
         for number, name in enumerate(("prod", "test"), 1):
-            hosts = {f"cp{number}": {}, f"w{number}": {}}
+            hosts: dict[str, dict[str, t.Any]] = {f"cp{number}": {}, f"w{number}": {}}
             both[name] = {"hosts": hosts, "vars": {"slipway_cluster_name": name}}
         inventory.write_text(yaml.safe_dump(both, sort_keys=False), encoding="utf-8")
         refused = support.ansible_run(inventory, "apply")
