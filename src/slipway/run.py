@@ -187,4 +187,6 @@ def run_playbook(run: Run, handler: Handler) -> Outcome:
             event_handler=on_event,
             cancel_callback=stopper,
         )
-        return Outcome(code=int(result.rc), interrupted=stopper.asked_at is not None)
+        # A run that was killed has no exit code of its own.
+        code = 1 if result.rc is None else int(result.rc)
+        return Outcome(code=code, interrupted=stopper.asked_at is not None)
