@@ -31,7 +31,7 @@ from .core.targets.etcd import client_url
 from .manifest_files import Loader, read_manifests
 from .passwords import htpasswd
 from .release import release
-from .zipapp import build_keeper
+from .zipapp import build_keeper, read_metrics_gate
 
 COLLECTION = Path(__file__).resolve().parents[2]
 SETS = COLLECTION / "artifacts" / "sets"
@@ -151,10 +151,11 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     if problems or lock is None:
         raise SlipwayError([*problems, *spec.warnings, *warnings])
     zipapp = base64.b64encode(build_keeper()).decode()
+    gate = base64.b64encode(read_metrics_gate()).decode()
     seen = {name: own for name, own in known.items() if name not in outside}
     others = {name: own for name, own in known.items() if name in outside}
     secrets = {registry.PASSWORD_FILE: _htpasswd(spec, layout)} if spec.registries else {}
-    context = planner.Context(spec, layout, nodes, seen, lock, verdict, zipapp, others, secrets)
+    context = planner.Context(spec, layout, nodes, seen, lock, verdict, zipapp, others, secrets, gate)
     plan = planner.build(context)
     leader = known.get(verdict.leader)
     warnings += foreign(layout, nodes, verdict.members, leader.nodes if leader else None)
@@ -459,7 +460,7 @@ def _objects(path: Path, sha256: str) -> list[dict[str, t.Any]]:
 def _manifests(made_from: addons.Scene, own: t.Sequence[dict[str, t.Any]]) -> dict[str, list[dict[str, t.Any]]]:
     """Who may do what, and the add-ons. The user's ``own`` objects are not in it; none of them may be one of ours."""
     flannel = addons.flannel_objects() if made_from.layout.network == "flannel" else []
-    bootstrap = [*addons.bootstrap_objects(), *flannel]
+    bootstrap = [*addons.bootstrap_objects(), *addons.monitoring_objects(), *flannel]
     sets = addons.manifest_sets(made_from)
     taken = {
         ref_of(item).key for entry in sets for item in (*entry.get("objects", ()), *unpack(entry.get("packed", "")))

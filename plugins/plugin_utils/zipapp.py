@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Builds the keeper's program from the modules' own host-side code.
+"""Builds the programs that stay on hosts from the modules' own host-side code.
 
 The same files give the same bytes on every controller (fixed order, times and attributes, nothing compressed, because
 compressors differ between versions), so that an unchanged program is no change on the hosts.
@@ -42,6 +42,11 @@ def build_keeper(module_utils: pathlib.Path = MODULE_UTILS) -> bytes:
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, contents[name])
     return stream.getvalue()
+
+
+def read_metrics_gate(module_utils: pathlib.Path = MODULE_UTILS) -> bytes:
+    """The metrics gate, which is one file."""
+    return (module_utils / "host" / "metrics_gate.py").read_bytes()
 
 
 def _needed(module_utils: pathlib.Path) -> list[str]:

@@ -16,13 +16,30 @@ import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.host.verify_addons import fetch
 from slipway.lab import Lab
-from tests.cluster import support
+from tests.cluster import look_metrics, scraping, support
 
 FIRST_RESULTS = {"cp1": 25, "w1": 15}
 SETTLED_RESULTS = 6
 ALL_OFF = {"slipway_metrics": {"enabled": False}}
 SETS = ("metrics", "load-balancer", "gateway-api", "ingress", "user")
 HOST = "shop.test"
+METRICS = Path(look_metrics.__file__)
+# A line that each job of docs/monitoring.md has to find.
+TELLING = {
+    "kubelet": "kubelet_running_pods",
+    "cadvisor": "container_cpu_usage_seconds_total",
+    "kube-apiserver": "apiserver_request_total{",
+    "kube-proxy": "kubeproxy_sync_proxy_rules_duration_seconds_count",
+    "etcd": "etcd_server_has_leader 1",
+    "kube-controller-manager": "workqueue_adds_total{",
+    "kube-scheduler": 'scheduler_cache_size{type="nodes"} 2',
+    "keeper": "slipway_certificate_days_left{name=",
+    "traefik": "traefik_config_reloads_total",
+    "traefik-behind-an-address": "traefik_config_reloads_total",
+    "coredns": "coredns_build_info{",
+    "metrics-server": "metrics_server_kubelet_request_total{",
+    "metallb": "metallb_k8s_client_config_loaded_bool",
+}
 # Of the user: a program, its Service with an address of its own, and a way in by name.
 OWN = """
 apiVersion: v1
@@ -71,6 +88,7 @@ def everything(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     (own / "shop.yml").write_text(OWN.format(image=image, host=HOST))
     network = lab.host("cp1").address.rpartition(".")[0]
     return {
+        "slipway_metrics": {"endpoints": True},
         "slipway_ingress": {"enabled": True},
         "slipway_load_balancer": {"pools": [{"name": "lab", "addresses": [f"{network}.240-{network}.243"]}]},
         "slipway_manifests": [str(own)],
@@ -157,6 +175,63 @@ def test_this_machine_is_answered_at_the_hosts_port_by_name(lab: Lab, applied: s
     assert "refused" in answer(lab.host("cp1").address, 80), "no worker, no ingress"
 
 
+@pytest.fixture(scope="module")
+def credentials(lab: Lab, applied: support.Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The documented token, and the path of the documented CA on this machine."""
+    del applied
+    files = scraping.run_commands(lab)
+    path = tmp_path_factory.mktemp("scraping") / "ca.crt"
+    path.write_text(files["ca.crt"])
+    return {"token": files["token"], "ca": str(path)}
+
+
+def request(target: scraping.Target, token: str, ca: str) -> dict[str, str]:
+    """As look_metrics takes it."""
+    shown = token if target.token else ""
+    trusted = ca if target.verified else ""
+    return {"url": target.url, "token": shown, "ca": trusted, "name": target.name, "telling": TELLING[target.job]}
+
+
+def scraped(lab: Lab, targets: t.Sequence[scraping.Target], token: str) -> list[tuple[str, str, int, str]]:
+    """Job, URL, status and line of each target, asked from a host, which like a pod reaches all of them."""
+    told = json.dumps([request(target, token, "/etc/kubernetes/pki/ca.crt") for target in targets])
+    answers = json.loads(support.on(lab, "cp1", "python3", "-", told, stdin=METRICS.read_text(encoding="utf-8")))
+    return [(target.job, target.url, *answer) for target, answer in zip(targets, answers, strict=True)]
+
+
+def test_every_component_gives_its_metrics_to_the_documented_credentials(lab: Lab, credentials: dict[str, str]) -> None:
+    targets = scraping.targets(lab)
+    assert set(scraping.jobs()) - {target.job for target in targets} == {"traefik-behind-an-address"}
+    per_node = [target.url for target in targets if target.job in ("kubelet", "kube-proxy", "metallb")]
+    assert len(per_node) == 2 + 2 + 3, per_node
+    found = scraped(lab, targets, credentials["token"])
+    assert [each for each in found if each[2] != 200 or not each[3].startswith(TELLING[each[0]])] == []
+
+
+def test_a_prometheus_outside_reaches_what_has_the_address_of_a_node(lab: Lab, credentials: dict[str, str]) -> None:
+    hosts = tuple(f"//{host.address}:" for host in lab.hosts)
+    targets = [target for target in scraping.targets(lab) if any(host in target.url for host in hosts)]
+    assert {target.job for target in targets} == set(TELLING) - {
+        "traefik-behind-an-address", "coredns", "metrics-server",
+    }  # fmt: skip
+    for target in targets:
+        status, line = look_metrics.scrape(request(target, credentials["token"], credentials["ca"]))
+        assert (target.url, status) == (target.url, 200)
+        assert line.startswith(TELLING[target.job])
+
+
+def test_nobody_else_is_given_any(lab: Lab, credentials: dict[str, str]) -> None:
+    del credentials
+    guarded = [target for target in scraping.targets(lab) if target.token]
+    other = support.kubectl(lab, "create", "token", "default", "-n", "default").strip()
+    # What MetalLB says to a token that cannot be read is 500, "Authentication failed".
+    for token, refusals in (("", (401, 403)), ("x.y.z", (401, 403, 500)), (other, (403,))):
+        found = scraped(lab, guarded, token)
+        assert [each for each in found if each[2] not in refusals or each[3].startswith(TELLING[each[0]])] == [], token
+    for port in (2381, 9180, 10249, 10257, 10259):
+        assert "refused" in answer(lab.host("w1" if port == 9180 else "cp1").address, port), port
+
+
 def test_nothing_was_pulled_from_outside(lab: Lab, applied: support.Run) -> None:
     del applied
     assert support.kubectl(lab, "get", "events", "-A", "--field-selector=reason=Pulling", "-o", "name") == ""
@@ -209,6 +284,9 @@ def test_off_is_announced_and_removes_all_of_it(lab: Lab, applied: support.Run) 
     assert not re.search(r"metallb|gateway\.networking|metrics\.k8s\.io", kinds), kinds
     assert support.ask(lab, "cp1", "ls", "/etc/kubernetes/metrics-server").returncode != 0
     assert "refused" in answer(lab.host("w1").address, 80)
+    for host in support.names(lab):
+        assert "refused" in answer(lab.host(host).address, 6446), "the metrics gate"
+        assert support.ask(lab, host, "systemctl", "cat", "slipway-metrics.service").returncode != 0
     assert asked(lab, "plan", ALL_OFF)["pending"] is False
 
 

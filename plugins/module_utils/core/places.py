@@ -28,6 +28,7 @@ SHALLOW = (
     "/var/lib/slipway",
     "/var/lib/slipway-registry",
     "/var/lib/slipway/keeper.pyz",
+    "/var/lib/slipway/metrics_gate.py",
     "/var/log/kubernetes/audit",
 )
 UNITS = (
@@ -41,6 +42,7 @@ UNITS = (
     "kubelet.service",
     "slipway-keeper.service",
     "slipway-keeper.timer",
+    "slipway-metrics.service",
     "slipway-proxy.service",
     "slipway-registry.service",
 )

@@ -19,6 +19,7 @@ STOP_ORDER = (
     "slipway-keeper.service",
     "slipway-seed.service",
     "slipway-registry.service",
+    "slipway-metrics.service",
     "kubelet.service",
     "kube-proxy.service",
     "flanneld.service",

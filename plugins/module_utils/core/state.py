@@ -248,9 +248,14 @@ def plan_state(target: HostState, seen: SeenState) -> list[Change]:
     changes += [change for each in target.directories for change in _plan_directory(each, seen.paths.get(each.path))]
     changes += [change for file in target.files for change in _plan_file(file, seen.paths.get(file.path))]
     changes += [change for link in target.links for change in _plan_link(link, seen.paths.get(link.path))]
+    ending = [unit for unit in target.units if not (unit.enabled or unit.running)]
+    for unit in ending:  # as long as systemd still has its file
+        changes += _plan_unit(unit, seen.units.get(unit.name, SeenUnit()), stale=False)
     changes += [Change(f"remove {absent.path}", data=absent) for absent in target.absent if absent.path in seen.paths]
     written = {change.data.path for change in changes if isinstance(change.data, File)}
     for unit in target.units:
+        if unit in ending:
+            continue
         found = seen.units.get(unit.name, SeenUnit())
         stale = found.needs_reload or f"{UNIT_DIRECTORY}/{unit.name}" in written
         changes += _plan_unit(unit, found, stale=stale)

@@ -85,6 +85,8 @@ class Layout:
     metrics: bool
     registries: tuple[Member, ...] = ()
     registry: RegistryService = RegistryService(5000, (), "slipway")
+    metrics_endpoints: bool = False
+    ingress_on_hosts: bool = False
 
     @property
     def dns_address(self) -> str:
@@ -146,6 +148,8 @@ def resolve(spec: ClusterSpec, probes: t.Mapping[str, Probe], cluster_id: str) -
         metrics=spec.metrics.enabled,
         registries=tuple(members[node.name] for node in spec.registries if node.name in members),
         registry=spec.registry,
+        metrics_endpoints=spec.metrics.endpoints,
+        ingress_on_hosts=spec.has_ingress and spec.ingress.expose == "host",
     )
     return layout, nodes
 

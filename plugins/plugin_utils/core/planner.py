@@ -71,14 +71,14 @@ from .layout import Layout, Node
 from .lock import Artifact as Entry
 from .lock import Lock
 from .spec import ClusterSpec
-from .targets import control_plane, etcd, host, keeper, network, node, paths, pki, registry
+from .targets import control_plane, etcd, host, keeper, metrics_gate, network, node, paths, pki, registry
 from .targets.node import taint
 
 CONTROL_PLANE_COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 NODE_COMPONENTS = ("kubelet", "kube-proxy", "containerd", "runc", "cni-plugins", "crictl")
 SEED_PORT = 6445
-GENTLE_UNITS = frozenset({node.PROXY_UNIT, keeper.TIMER_UNIT, keeper.SERVICE_UNIT, registry.UNIT})
-"""Units that are restarted without a gate: whoever talks through the proxy, or pulls an image, tries again."""
+GENTLE_UNITS = frozenset({node.PROXY_UNIT, keeper.TIMER_UNIT, keeper.SERVICE_UNIT, metrics_gate.UNIT, registry.UNIT})
+"""Units that are restarted without a gate: who talks through the proxy, pulls an image or scrapes tries again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +188,7 @@ class Context:
     """Everything the parts of one plan look at.
 
     ``seen`` has the hosts that are planned, ``others`` those that were only looked at, because they lie outside
-    ``--limit``; ``zipapp`` is the keeper.
+    ``--limit``; ``zipapp`` is the keeper, ``gate`` the metrics gate, both in base64.
     """
 
     spec: ClusterSpec
@@ -200,6 +200,7 @@ class Context:
     zipapp: str
     others: t.Mapping[str, Observation] = dataclasses.field(default_factory=dict)
     secrets: t.Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    gate: str = ""
 
     @property
     def known(self) -> dict[str, Observation]:
@@ -320,7 +321,9 @@ def _plan_host(
     if is_node:
         target = node.proxy_target(context.layout, own) + node.kubelet_target(context.layout, own, joined=seen.joined)
         component("node", target, node.kubelet_waits())
-        component("network", network.network_target(context.layout, own), network.network_waits(context.layout))
+        target = network.network_target(context.layout, own)
+        target += metrics_gate.metrics_gate_target(context.layout, own, program=context.gate)
+        component("network", target, network.network_waits(context.layout))
     return params, tuple(steps)
 
 

@@ -15,7 +15,7 @@ from ...module_utils.core.reach import PROCESS
 from .findings import Finding, grouped, names
 from .probe import Listener, Probe
 from .spec.definitions import PREFLIGHT
-from .spec.model import ClusterSpec, NodeSpec
+from .spec.model import ENDPOINTS_PORT, ClusterSpec, NodeSpec
 
 GIB = 2**30
 MIB = 2**20
@@ -379,6 +379,7 @@ def ports(spec: ClusterSpec) -> tuple[Port, ...]:
         Port(10249, "node", "kube-proxy.service", loopback),
         Port(10256, "node", "kube-proxy.service"),
         Port(spec.proxy.port, "any", "slipway-proxy.service", loopback),
+        *([Port(ENDPOINTS_PORT, "node", "slipway-metrics.service")] if spec.metrics.endpoints else []),
     )
 
 

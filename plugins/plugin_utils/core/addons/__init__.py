@@ -15,7 +15,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.problems impo
 
 from ..spec import ClusterSpec, NodeSpec
 from . import ingress, load_balancer
-from .access import bootstrap_objects, flannel_objects
+from .access import bootstrap_objects, flannel_objects, monitoring_objects
 from .dns import DNS, dns_corefile, dns_objects, dns_service_ip
 from .gateway import GATEWAY_API, gateway_wanted
 from .ingress import INGRESS
@@ -38,6 +38,7 @@ __all__ = [
     "images_for",
     "lacks",
     "manifest_sets",
+    "monitoring_objects",
 ]
 
 ADDONS: tuple[Addon, ...] = (DNS, METRICS, LOAD_BALANCER, GATEWAY_API, INGRESS)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from .objects import KubernetesObject, cluster_role, cluster_role_binding, group, user
+from .objects import KubernetesObject, cluster_role, cluster_role_binding, group, rule, user
 
 ADMIN_GROUP = "slipway:admins"
 BOOTSTRAP_GROUP = "system:bootstrappers:slipway"
@@ -28,6 +28,17 @@ def bootstrap_objects() -> list[KubernetesObject]:
         cluster_role_binding("slipway:kubelet-api", "system:kubelet-api-admin", user(KUBELET_CLIENT_USER)),
         cluster_role_binding("slipway:kube-proxy", "system:node-proxier", nodes),
     ]
+
+
+def monitoring_objects() -> list[KubernetesObject]:
+    """The role that a user's Prometheus is bound to: metrics of every component, and finding them."""
+    urls = {"nonResourceURLs": ["/metrics", "/metrics/slis"], "verbs": ["get"]}
+    found = [
+        rule("", "nodes/metrics", "get"),
+        rule("", "nodes services endpoints pods", "get list watch"),
+        rule("discovery.k8s.io", "endpointslices", "get list watch"),
+    ]
+    return [cluster_role("slipway:metrics-scraper", [urls, *found])]
 
 
 def flannel_objects() -> list[KubernetesObject]:

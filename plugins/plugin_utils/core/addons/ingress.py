@@ -112,7 +112,8 @@ def _static(*, host: bool, gateway: bool, access_log: bool, addresses: t.Sequenc
         "entryPoints": {
             "web": entry(80),
             "websecure": entry(443, tls={}),
-            "metrics": {"address": f":{METRICS_PORT}", "reusePort": host},
+            # It knows no credentials; on hosts those of slipway_metrics.endpoints stand before it.
+            "metrics": {"address": f"{'127.0.0.1' if host else ''}:{METRICS_PORT}", "reusePort": host},
             "ping": {"address": f"PING:{_PING_PORT}", "reusePort": host},
         },
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
@@ -171,6 +172,7 @@ def _secret(*, given: bool) -> KubernetesObject:
 
 def _daemon_set(image: str, *, host: bool, ping: str, proxy_port: int, config: tuple[str, ...]) -> KubernetesObject:
     scrape = {"prometheus.io/port": str(METRICS_PORT), "prometheus.io/scrape": "true"}
+    annotations = {**config_hash(*config), **({} if host else scrape)}
     pod: KubernetesObject = {
         "automountServiceAccountToken": True,
         "containers": [_container(image, host=host, ping=ping, proxy_port=proxy_port)],
@@ -196,7 +198,7 @@ def _daemon_set(image: str, *, host: bool, ping: str, proxy_port: int, config: t
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": dict(_LABELS)},
             "template": {
-                "metadata": {"labels": dict(_LABELS), "annotations": {**config_hash(*config), **scrape}},
+                "metadata": {"labels": dict(_LABELS), "annotations": annotations},
                 "spec": pod,
             },
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},

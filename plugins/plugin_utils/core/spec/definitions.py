@@ -334,7 +334,16 @@ _DOCKER = Table(
 )
 _METRICS = Table(
     model.Metrics,
-    (Field("enabled", Flag(), "Whether metrics-server runs: kubectl top, HorizontalPodAutoscaler.", True),),
+    (
+        Field("enabled", Flag(), "Whether metrics-server runs: kubectl top, HorizontalPodAutoscaler.", True),
+        Field(
+            "endpoints",
+            Flag(),
+            "Whether each node gives on port 6446, to those who may get /metrics, what it has on loopback: metrics of "
+            "etcd, scheduler, controller manager, kube-proxy, keeper and Traefik (docs/monitoring.md).",
+            False,
+        ),
+    ),
 )
 _INGRESS = Table(
     model.Ingress,
@@ -570,7 +579,14 @@ _CLUSTER = (
         [],
         [{"groups": ["gpu"], "labels": {"accelerator": "gpu"}, "taints": ["dedicated=gpu:NoSchedule"]}],
     ),
-    Variable("slipway_metrics", Scope.CLUSTER, _METRICS, "Metrics for people and autoscalers.", {}, {"enabled": False}),
+    Variable(
+        "slipway_metrics",
+        Scope.CLUSTER,
+        _METRICS,
+        "Metrics for people, autoscalers and Prometheus.",
+        {},
+        {"endpoints": True},
+    ),
     Variable("slipway_ingress", Scope.CLUSTER, _INGRESS, "HTTP from outside.", {}, {"enabled": True}),
     Variable(
         "slipway_load_balancer",

@@ -19,6 +19,8 @@ REGISTRY = "registry"
 DOCKER = "docker"
 INGRESS = "ingress"
 PHASES = ("host", "control_plane", "node", "addons")
+ENDPOINTS_PORT = 6446
+"""Where a node with ``slipway_metrics.endpoints`` gives metrics."""
 
 type Args = t.Mapping[str, tuple[str, ...]]
 """Flags without dashes → their values, one flag each; an empty tuple leaves Slipway's own flag out."""
@@ -178,9 +180,10 @@ class RegistryService:
 
 @dataclasses.dataclass(frozen=True)
 class Metrics:
-    """metrics-server."""
+    """metrics-server; ``endpoints``: whether nodes give a Prometheus what they have on loopback."""
 
     enabled: bool
+    endpoints: bool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ import typing as t
 from ..findings import Finding, names
 from . import texts
 from .kinds import nearest, shown
-from .model import DOCKER, WORKER, ClusterSpec, NodeProfile
+from .model import DOCKER, ENDPOINTS_PORT, WORKER, ClusterSpec, NodeProfile
 
 _SERVICE_PREFIXES = range(12, 29)
 _FIXED_PORTS = {2379: "etcd", 2380: "etcd", 10249: "kube-proxy", 10250: "kubelet", 10256: "kube-proxy"} | {
@@ -208,11 +208,16 @@ def _shared(variable: str, what: str, values: t.Iterable[tuple[str, str | None]]
 
 def _ports(draft: Draft) -> t.Iterator[Finding]:
     spec = draft.spec
-    taken = {**_FIXED_PORTS, spec.apiserver_port: "kube-apiserver"}
-    if spec.apiserver_port in _FIXED_PORTS:
-        yield _port("slipway_apiserver_port", spec.apiserver_port, _FIXED_PORTS[spec.apiserver_port])
+    fixed = _fixed_ports(spec)
+    taken = {**fixed, spec.apiserver_port: "kube-apiserver"}
+    if spec.apiserver_port in fixed:
+        yield _port("slipway_apiserver_port", spec.apiserver_port, fixed[spec.apiserver_port])
     if spec.proxy.port in taken:
         yield _port("slipway_proxy.port", spec.proxy.port, taken[spec.proxy.port])
+
+
+def _fixed_ports(spec: ClusterSpec) -> dict[int, str]:
+    return {**_FIXED_PORTS, **({ENDPOINTS_PORT: "slipway_metrics.endpoints"} if spec.metrics.endpoints else {})}
 
 
 def _port(subject: str, port: int, owner: str) -> Finding:
@@ -289,7 +294,7 @@ def _registry_password(draft: Draft) -> t.Iterator[Finding]:
 
 def _registry_port(draft: Draft) -> t.Iterator[Finding]:
     spec = draft.spec
-    taken = {**_FIXED_PORTS, spec.apiserver_port: "kube-apiserver", spec.proxy.port: "the API proxy"}
+    taken = {**_fixed_ports(spec), spec.apiserver_port: "kube-apiserver", spec.proxy.port: "the API proxy"}
     if spec.registries and spec.registry.port in taken:
         yield _port("slipway_registry.port", spec.registry.port, taken[spec.registry.port])
 

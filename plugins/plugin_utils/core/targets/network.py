@@ -15,6 +15,7 @@ from .text import Service, merge, to_yaml
 
 KUBE_PROXY_UNIT = "kube-proxy.service"
 KUBE_PROXY_CONFIG = f"{paths.ETC}/kube-proxy.yaml"
+KUBE_PROXY_METRICS = "127.0.0.1:10249"
 FLANNEL_UNIT = "flanneld.service"
 FLANNEL_CONFIG = f"{paths.ETC}/flannel/net-conf.json"
 FLANNEL_SUBNET = "/run/flannel/subnet.env"
@@ -51,7 +52,7 @@ def kube_proxy_target(layout: Layout, node: Node) -> HostState:
                 "clusterCIDR": layout.pod_cidr,
                 "healthzBindAddress": "0.0.0.0:10256",
                 "hostnameOverride": node.node_name,
-                "metricsBindAddress": "127.0.0.1:10249",
+                "metricsBindAddress": KUBE_PROXY_METRICS,
                 "mode": "nftables",
             },
             layout.kube_proxy,

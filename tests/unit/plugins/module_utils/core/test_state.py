@@ -163,6 +163,14 @@ def test_the_order_is_one_in_which_it_can_be_done() -> None:
     ]
 
 
+def test_a_unit_that_goes_is_ended_before_its_file() -> None:
+    path = "/etc/systemd/system/x.service"
+    target = HostState(absent=(Absent(path),), units=(Unit("x.service", enabled=False, running=False),))
+    seen = SeenState(paths={path: file("")}, units={"x.service": unit()})
+    assert steps(target, seen) == ["disable x.service", "stop x.service", f"remove {path}"]
+    assert steps(target, SeenState()) == []
+
+
 def test_everything_in_the_way_is_named_at_once() -> None:
     target = HostState(
         directories=(Directory("/a"), Directory("/ok")), files=(File("/b", ""),), links=(Link("/c", "/x"),)

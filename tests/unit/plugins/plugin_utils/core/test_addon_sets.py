@@ -157,6 +157,9 @@ def test_on_its_hosts_two_pods_can_share_the_ports() -> None:
         "maxUnavailable": 0,
     }
     assert static(found).count("reusePort: true") == 4
+    assert "address: 127.0.0.1:9180" in static(found), "metrics know no credentials"
+    template = found["DaemonSet slipway-ingress/traefik"]["spec"]["template"]["metadata"]
+    assert "prometheus.io/scrape" not in template["annotations"]
     assert {"name": "KUBERNETES_SERVICE_HOST", "value": "127.0.0.1"} in container["env"]
 
 
@@ -180,6 +183,7 @@ def test_behind_an_address_it_is_a_pod_like_any_other() -> None:
     assert {port["containerPort"] for port in pod["containers"][0]["ports"]} == {80, 443, 9180}
     assert found["Service slipway-ingress/traefik"]["spec"]["type"] == "LoadBalancer"
     assert "reusePort: true" not in static(found)
+    assert "address: :9180" in static(found)
 
 
 def test_no_dashboard_and_no_news_to_outside() -> None:

@@ -17,6 +17,7 @@ from ansible_collections.slipway.cluster.plugins.plugin_utils.core.addons import
     dns_objects,
     dns_service_ip,
     flannel_objects,
+    monitoring_objects,
 )
 
 
@@ -50,6 +51,16 @@ def test_flannel_may_write_nothing_but_node_status() -> None:
     role = flannel_objects()[0]
     writing = [rule for rule in role["rules"] if set(rule["verbs"]) - {"get", "list", "watch"}]
     assert writing == [{"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"]}]
+
+
+def test_who_scrapes_may_read_nothing_but_metrics_and_where_they_are() -> None:
+    (role,) = monitoring_objects()
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
+    assert [rule["nonResourceURLs"] for rule in role["rules"] if "nonResourceURLs" in rule] == [
+        ["/metrics", "/metrics/slis"]
+    ]
+    resources = {resource for rule in role["rules"] for resource in rule.get("resources", ())}
+    assert resources == {"nodes/metrics", "nodes", "services", "endpoints", "pods", "endpointslices"}
 
 
 @pytest.mark.parametrize(
@@ -122,5 +133,5 @@ def test_dns_pods_have_no_more_rights_than_they_need() -> None:
 
 
 def test_all_sets_are_sets() -> None:
-    for objects in (bootstrap_objects(), flannel_objects(), list(dns().values())):
+    for objects in (bootstrap_objects(), monitoring_objects(), flannel_objects(), list(dns().values())):
         assert len(parse_set(name="s", objects=objects).objects) == len(objects)

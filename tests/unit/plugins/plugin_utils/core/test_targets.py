@@ -25,6 +25,7 @@ from ansible_collections.slipway.cluster.plugins.plugin_utils.core.targets impor
     etcd,
     host,
     keeper,
+    metrics_gate,
     network,
     node,
     pki,
@@ -58,7 +59,8 @@ def phases(layout: Layout, own: Node) -> dict[str, HostState]:
         runtime = ContainerdWant(version=f"{layout.versions['containerd']} {layout.versions['runc']}")
         found["containerd"] = containerd_target(runtime)
         found["node"] = node.proxy_target(layout, own) + node.kubelet_target(layout, own, joined=False)
-        found["network"] = network.network_target(layout, own)
+        gate = metrics_gate.metrics_gate_target(layout, own, program="Z2F0ZQ==")
+        found["network"] = network.network_target(layout, own) + gate
     if own.etcd:
         found["etcd"] = etcd.etcd_target(layout, own)
     if own.control_plane:
@@ -218,7 +220,7 @@ def _own(found: Cluster, name: str) -> tuple[Layout, Node]:
 
 
 def test_every_service_shows_the_digest_it_was_started_with() -> None:
-    layout, node = _own(cluster(), "cp1")
+    layout, node = _own(cluster(slipway_metrics={"endpoints": True}), "cp1")
     state = all_of(layout, node) + registry.registry_target(layout)
     units = {unit.name: unit for unit in state.units}
     assert set(units) == set(places.UNITS) - {"slipway-keeper.service"}
@@ -237,6 +239,56 @@ def test_the_keepers_timer_changes_with_its_service(monkeypatch: pytest.MonkeyPa
     assert before == timer()
     monkeypatch.setattr(keeper, "PROGRAM", "/elsewhere/keeper.pyz")
     assert timer() != before
+
+
+# --- metrics gate -----------------------------------------------------------------------------------------------------
+GATE = "slipway-metrics.service"
+
+
+@pytest.mark.parametrize(
+    ("host", "variables", "expected"),
+    [
+        ("w1", {}, {"kube-proxy"}),
+        ("w1", {"slipway_ingress": {"enabled": True}}, {"kube-proxy", "traefik"}),
+        (
+            "w1",
+            {
+                "slipway_ingress": {"enabled": True, "expose": "load_balancer"},
+                "slipway_load_balancer": {"pools": [{"name": "lab", "addresses": ["192.0.2.240-192.0.2.243"]}]},
+            },
+            {"kube-proxy"},
+        ),
+        ("cp1", {}, {"kube-proxy", "etcd", "keeper", "kube-controller-manager", "kube-scheduler"}),
+    ],
+)
+def test_the_gate_gives_what_is_on_the_node(host: str, variables: dict[str, t.Any], expected: set[str]) -> None:
+    layout, own = _own(cluster(slipway_metrics={"endpoints": True}, **variables), host)
+    words = command(all_of(layout, own), GATE)
+    given = dict(word.removeprefix("--source=").split("=", 1) for word in words if word.startswith("--source="))
+    assert set(given) == expected
+    assert all(where.startswith(("http://127.0.0.1:", "https://127.0.0.1:", "/var/lib/")) for where in given.values())
+    assert f"--address={own.address}" in words
+
+
+def test_the_gate_asks_kube_proxy_where_the_user_has_it_listen() -> None:
+    moved = {"metricsBindAddress": "127.0.0.2:9999"}
+    layout, own = _own(cluster(slipway_metrics={"endpoints": True}, slipway_kube_proxy=moved), "w1")
+    assert "--source=kube-proxy=http://127.0.0.2:9999/metrics" in command(all_of(layout, own), GATE)
+
+
+def test_another_gate_is_started_anew() -> None:
+    layout, own = _own(cluster(slipway_metrics={"endpoints": True}), "w1")
+    one, other = (metrics_gate.metrics_gate_target(layout, own, program=text).units[0] for text in ("YQ==", "Yg=="))
+    assert one.digest != other.digest
+
+
+def test_without_the_gate_nothing_is_left_of_it() -> None:
+    layout, own = _own(cluster(), "w1")
+    off = metrics_gate.metrics_gate_target(layout, own, program="YQ==")
+    layout, own = _own(cluster(slipway_metrics={"endpoints": True}), "w1")
+    on = metrics_gate.metrics_gate_target(layout, own, program="YQ==")
+    assert [each.path for each in off.absent] == [each.path for each in on.files]
+    assert [(each.name, each.enabled, each.running) for each in off.units] == [(on.units[0].name, False, False)]
 
 
 # --- command lines ----------------------------------------------------------------------------------------------------
