@@ -266,6 +266,26 @@ def test_a_certificate_of_ones_own(
     support.wait_for("the certificate", refused, timeout=30)
 
 
+def test_behind_an_address_of_its_own(
+    lab: Lab, applied: support.Run, everything: dict[str, t.Any], credentials: dict[str, str]
+) -> None:
+    del applied
+    behind = {**everything, "slipway_ingress": {"enabled": True, "expose": "load_balancer"}}
+    support.ansible_run(lab.inventory, "apply", extra_vars=behind).require()
+    again = support.ansible_run(lab.inventory, "apply", extra_vars=behind).require()
+    assert {host: stats.changed for host, stats in again.stats.items()} == {"cp1": 0, "w1": 0}, again.actions
+    checks = {check["aspect"]: check for check in asked(lab, "verify", behind)["checks"]}
+    for aspect, seen in (("ingress", "12 of 12 requests"), ("gateway", "24 of 24 requests")):
+        assert f"{seen} at 1 addresses" in checks[aspect]["seen"]
+        assert not checks[aspect]["skipped"]
+    service = support.objects(lab, "service", "traefik", "-n", "slipway-ingress")[0]
+    address = service["status"]["loadBalancer"]["ingress"][0]["ip"]
+    assert answer(address, 80).startswith("web-")
+    assert "refused" in answer(lab.host("w1").address, 80), "the host's ports are its own again"
+    targets = [target for target in scraping.targets(lab) if target.job == "traefik-behind-an-address"]
+    assert [each[2] for each in scraped(lab, targets, credentials["token"])] == [200]
+
+
 def test_off_is_announced_and_removes_all_of_it(lab: Lab, applied: support.Run) -> None:
     del applied
     before = held(lab)
