@@ -43,7 +43,7 @@ options:
   full:
     description:
       - Whether the longer questions are asked too, some minutes of them. A rolling update under load, a bad version,
-        a liveness probe, an autoscaler, a volume.
+        a liveness probe, an autoscaler.
     type: bool
     default: false
   addons:
@@ -74,10 +74,11 @@ options:
         description: The namespace of what gives Services their addresses.
         type: str
         default: ""
-      storage_class:
-        description: The StorageClass of volumes to try.
-        type: str
-        default: ""
+      storage:
+        description: The namespace of what makes volumes, and the name of its StorageClass.
+        type: list
+        elements: str
+        default: []
       pod_security:
         description: The Pod Security level of namespaces without labels.
         type: str
@@ -204,7 +205,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "ingress_service": {"type": "list", "elements": "str", "default": []},
             "gateway": {"type": "list", "elements": "str", "default": []},
             "load_balancer": {"type": "str", "default": ""},
-            "storage_class": {"type": "str", "default": ""},
+            "storage": {"type": "list", "elements": "str", "default": []},
             "pod_security": {"type": "str", "default": ""},
         },
     },

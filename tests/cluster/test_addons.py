@@ -10,7 +10,7 @@ import re
 import ssl
 import subprocess
 import typing as t
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -21,7 +21,8 @@ from tests.cluster import look_metrics, scraping, support
 FIRST_RESULTS = {"cp1": 25, "w1": 15}
 SETTLED_RESULTS = 6
 ALL_OFF = {"slipway_metrics": {"enabled": False}}
-SETS = ("metrics", "load-balancer", "gateway-api", "ingress", "user")
+SETS = ("metrics", "storage", "load-balancer", "gateway-api", "ingress", "user")
+VOLUMES = "/srv/volumes"
 HOST = "shop.test"
 METRICS = Path(look_metrics.__file__)
 # A line that each job of docs/monitoring.md has to find.
@@ -71,6 +72,27 @@ spec:
     - host: {host}
       http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{name: http}}}}}}}}]}}
 """
+# A claim that names no class, and a pod that writes as a user of its own.
+KEEPING = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: data, namespace: default}}
+spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Mi}}}}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: keeper, namespace: default}}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  securityContext: {{runAsUser: 4711, runAsNonRoot: true}}
+  containers:
+    - name: write
+      image: "{image}"
+      args: [mounttest, --new_file_0666=/data/text]
+      volumeMounts: [{{name: data, mountPath: /data}}]
+  volumes: [{{name: data, persistentVolumeClaim: {{claimName: data}}}}]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +102,15 @@ def lab() -> collections.abc.Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def everything(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, t.Any]:
-    """The variables that switch everything on."""
+def image() -> str:
+    """What the bundle calls agnhost."""
     artifacts = json.loads((support.BUNDLE / "bundle.json").read_text(encoding="utf-8"))["artifacts"]
-    image = next(each["reference"] for each in artifacts if each["name"] == "agnhost")
+    return next(str(each["reference"]) for each in artifacts if each["name"] == "agnhost")
+
+
+@pytest.fixture(scope="module")
+def everything(lab: Lab, image: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, t.Any]:
+    """The variables that switch everything on."""
     own = tmp_path_factory.mktemp("manifests")
     (own / "shop.yml").write_text(OWN.format(image=image, host=HOST))
     network = lab.host("cp1").address.rpartition(".")[0]
@@ -91,6 +118,7 @@ def everything(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "slipway_metrics": {"endpoints": True},
         "slipway_ingress": {"enabled": True},
         "slipway_load_balancer": {"pools": [{"name": "lab", "addresses": [f"{network}.240-{network}.243"]}]},
+        "slipway_storage": {"enabled": True, "path": VOLUMES},
         "slipway_manifests": [str(own)],
     }
 
@@ -159,6 +187,9 @@ def test_verify_uses_every_one(lab: Lab, applied: support.Run, everything: dict[
     assert "12 of 12 requests at 1 addresses" in checks["ingress"]["seen"]
     assert "24 of 24 requests at 1 addresses" in checks["gateway"]["seen"]
     assert "12 requests, 2 pods" in checks["load balancer"]["seen"]
+    assert re.search(r"1 of 1 files read by a second pod on (cp1|w1); volume pvc-", checks["volume"]["seen"])
+    assert support.objects(lab, "persistentvolumes") == []
+    assert set(volumes(lab).values()) <= {None, ()}
 
 
 def test_this_machine_is_answered_at_a_services_address(lab: Lab, applied: support.Run) -> None:
@@ -266,6 +297,30 @@ def test_a_certificate_of_ones_own(
     support.wait_for("the certificate", refused, timeout=30)
 
 
+def test_volumes_are_closed_to_others_and_keep_their_class(
+    lab: Lab, applied: support.Run, everything: dict[str, t.Any], image: str
+) -> None:
+    del applied
+    support.kubectl(lab, "apply", "--filename=-", stdin=KEEPING.format(image=image))
+    done = ("--for=jsonpath={.status.phase}=Succeeded", "--timeout=90s", "pod/keeper", "--namespace=default")
+    support.kubectl(lab, "wait", *done)
+    (volume,) = support.objects(lab, "persistentvolumes")
+    host = str(support.objects(lab, "pod", "keeper", "-n", "default")[0]["spec"]["nodeName"])
+    path = str(volume["spec"]["local"]["path"])
+    assert PurePosixPath(path).parent == PurePosixPath(VOLUMES)
+    assert support.on(lab, host, "stat", "--format=%u %a", VOLUMES).split() == ["0", "700"]
+    assert support.on(lab, host, "stat", "--format=%u", f"{path}/text").split() == ["4711"]
+    off = json.dumps({**everything, "slipway_storage": {"enabled": False}})
+    for verb in ("plan", "apply"):
+        said = support.slipway(verb, "-i", str(lab.inventory), "-e", off)
+        assert said.code not in (0, 2)
+        assert f"{volume['metadata']['name']} (default/data)" in said.out + said.err
+    assert support.objects(lab, "storageclasses")[0]["metadata"]["name"] == "local-path"
+    support.kubectl(lab, "delete", "pod/keeper", "persistentvolumeclaim/data", "--namespace=default")
+    support.wait_for("the volume's end", lambda: support.kubectl(lab, "get", "pv", "--output=name") or None, timeout=60)
+    assert set(volumes(lab).values()) <= {None, ()}
+
+
 def test_behind_an_address_of_its_own(
     lab: Lab, applied: support.Run, everything: dict[str, t.Any], credentials: dict[str, str]
 ) -> None:
@@ -297,13 +352,14 @@ def test_off_is_announced_and_removes_all_of_it(lab: Lab, applied: support.Run) 
     run = support.ansible_run(lab.inventory, "apply", extra_vars=ALL_OFF).require()
     assert deletions(run.of("cp1")) == deletions(support.announced(announced, "cp1"))
     assert not set(SETS) & set(held(lab))
-    spaces = {"shop", "slipway-ingress", "slipway-load-balancer"}
+    spaces = {"shop", "slipway-ingress", "slipway-load-balancer", "slipway-storage"}
     # A namespace goes when all that it holds has gone, pods with their time to finish.
     support.wait_for("the namespaces' end", lambda: left(lab, spaces), timeout=90)
     kinds = support.kubectl(lab, "api-resources", "-o", "name")
     assert not re.search(r"metallb|gateway\.networking|metrics\.k8s\.io", kinds), kinds
     assert support.ask(lab, "cp1", "ls", "/etc/kubernetes/metrics-server").returncode != 0
     assert "refused" in answer(lab.host("w1").address, 80)
+    assert support.objects(lab, "storageclasses") == []
     for host in support.names(lab):
         assert "refused" in answer(lab.host(host).address, 6446), "the metrics gate"
         assert support.ask(lab, host, "systemctl", "cat", "slipway-metrics.service").returncode != 0
@@ -314,3 +370,13 @@ def left(lab: Lab, spaces: set[str]) -> str | None:
     """Which of the namespaces are still there."""
     names = {item["metadata"]["name"] for item in support.objects(lab, "namespaces")}
     return ", ".join(sorted(names & spaces)) or None
+
+
+def volumes(lab: Lab) -> dict[str, tuple[str, ...] | None]:
+    """What lies where the volumes do, by host; None where there is no such directory."""
+
+    def look(host: str) -> tuple[str, ...] | None:
+        listed = support.ask(lab, host, "ls", "-A", VOLUMES)
+        return tuple(listed.stdout.split()) if listed.returncode == 0 else None
+
+    return support.everywhere(lab, look)

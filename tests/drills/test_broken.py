@@ -16,6 +16,7 @@ from tests.cluster import support
 
 K = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl"
 DNS, METRICS = "-n kube-system deployment coredns", "-n kube-system deployment metrics-server"
+STORAGE = "-n slipway-storage deployment local-path-provisioner"
 CNI = "/etc/cni/net.d"
 
 
@@ -36,7 +37,7 @@ class Broken:
     also: frozenset[str] = frozenset()
 
 
-NEED_PODS = frozenset({"removal", "replacement", "service", "DNS inside", "job and mounts"})
+NEED_PODS = frozenset({"removal", "replacement", "service", "DNS inside", "job and mounts", "volume"})
 WAYS_IN = frozenset({"ingress", "gateway", "load balancer"})
 KINDS = {
     "CoreDNS is gone": Broken(
@@ -78,6 +79,12 @@ KINDS = {
         "-p '[{\"op\":\"remove\",\"path\":\"/spec/template/spec/nodeSelector/nowhere\"}]'",
         "ingress", "1 of 1 failed", "is Traefik running on that host?", frozenset({"gateway"}),
     ),
+    "nobody makes volumes": Broken(
+        "cp1",
+        f"{K} scale {STORAGE} --replicas=0 && {K} wait --for=delete pod -n slipway-storage --all --timeout=60s",
+        f"{K} scale {STORAGE} --replicas=1",
+        "volume", "the claim is Pending: ", "--namespace slipway-storage get deployment,pods",
+    ),
 }  # fmt: skip
 
 
@@ -93,7 +100,11 @@ def everything(lab: Lab) -> dict[str, t.Any]:
     """The variables that switch add-ons on."""
     network = lab.host("cp1").address.rpartition(".")[0]
     pool = {"name": "lab", "addresses": [f"{network}.240-{network}.243"]}
-    return {"slipway_ingress": {"enabled": True}, "slipway_load_balancer": {"pools": [pool]}}
+    return {
+        "slipway_ingress": {"enabled": True},
+        "slipway_load_balancer": {"pools": [pool]},
+        "slipway_storage": {"enabled": True},
+    }
 
 
 def verified(lab: Lab) -> dict[str, dict[str, t.Any]]:

@@ -35,6 +35,9 @@ INVENTORY_LABEL = "slipway.cluster/inventory"
 GENERATE = "slipway.cluster/generate"
 """Annotation of a Secret whose values are made on the host once and then left alone: see ``generated_fields``."""
 
+HELD_BY_VOLUMES = "slipway.cluster/held-by-volumes"
+"""Annotation of a StorageClass that is not deleted while volumes of it exist that would then never be removed."""
+
 # What must be there before what: namespaces and APIs, then what workloads read and run as, then what runs.
 _FOUNDATIONS = ("Namespace", "CustomResourceDefinition")
 _WORKLOADS = ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Pod", "Job", "CronJob")
@@ -43,6 +46,7 @@ _HOOKS = ("APIService", "MutatingWebhookConfiguration", "ValidatingWebhookConfig
 # An object that carries one of these and a newer version in it is somebody's newer one, and is left alone.
 _RELEASES = ("gateway.networking.k8s.io/bundle-version",)
 
+_MOST_VOLUMES = 8
 # Set by the API server on each write, or by controllers: never a difference between wanted and held.
 _VOLATILE_METADATA = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
 _PLACEHOLDER = re.compile(r"@@([a-z0-9_.-]+)@@")
@@ -115,12 +119,14 @@ class SetSeen:
     """What the API holds; all empty where none answers.
 
     ``live`` are the objects found of those wanted and remembered, ``predicted`` is the dry-run's answer for each wanted
-    one that lives, ``inventory`` is None where there is none.
+    one that lives, ``inventory`` is None where there is none. ``volumes`` are those that are to be removed with their
+    claims, by the name of their StorageClass.
     """
 
     live: t.Mapping[Key, KubernetesObject] = dataclasses.field(default_factory=dict)
     predicted: t.Mapping[Key, KubernetesObject] = dataclasses.field(default_factory=dict)
     inventory: t.Optional[Inventory] = None
+    volumes: t.Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,6 +246,24 @@ def is_older(item: t.Mapping[str, t.Any], live: t.Mapping[str, t.Any]) -> bool:
 def _release(item: t.Mapping[str, t.Any], name: str) -> tuple[int, ...]:
     text = (item["metadata"].get("annotations") or {}).get(name, "")
     return tuple(int(part) for part in re.findall(r"\d+", text.partition("-")[0]))
+
+
+def is_held_by_volumes(item: t.Mapping[str, t.Any]) -> bool:
+    """Whether volumes of this class, if it is one, keep it from being deleted."""
+    annotations = item["metadata"].get("annotations") or {}
+    return item["kind"] == "StorageClass" and annotations.get(HELD_BY_VOLUMES) == "true"
+
+
+def volumes_by_class(listing: t.Optional[t.Mapping[str, t.Any]]) -> dict[str, tuple[str, ...]]:
+    """The PersistentVolumes that are to be removed with their claims, each with its claim's name, by class."""
+    found: dict[str, list[str]] = {}
+    for item in (listing or {}).get("items") or ():
+        spec = item.get("spec") or {}
+        claim = spec.get("claimRef") or {}
+        if spec.get("persistentVolumeReclaimPolicy") == "Delete":
+            text = f"{item['metadata']['name']} ({claim.get('namespace', '')}/{claim.get('name', '')})"
+            found.setdefault(spec.get("storageClassName") or "", []).append(text)
+    return {name: tuple(sorted(texts)) for name, texts in found.items()}
 
 
 def creation_order(objects: t.Sequence[KubernetesObject]) -> list[KubernetesObject]:
@@ -448,6 +472,7 @@ def _delete_changes(want: ManifestSet, seen: SetSeen) -> list[Change]:
     doomed = [
         item for ref in _unwanted(want, seen) for item in [lookup(seen.live, ref)] if item and _is_ours(want, item)
     ]
+    _refuse_held(doomed, seen.volumes)
     changes = []
     for _stage_of, group in itertools.groupby(reversed(creation_order(doomed)), key=_stage):
         members = list(group)
@@ -460,6 +485,27 @@ def _delete_changes(want: ManifestSet, seen: SetSeen) -> list[Change]:
             )
         )
     return changes
+
+
+def _refuse_held(doomed: t.Iterable[t.Mapping[str, t.Any]], volumes: t.Mapping[str, tuple[str, ...]]) -> None:
+    """SlipwayError if volumes would be left that nobody ever removes."""
+    problems = []
+    for item in doomed:
+        name = item["metadata"]["name"]
+        held = volumes.get(name, ()) if is_held_by_volumes(item) else ()
+        if held:
+            more = f" and {len(held) - _MOST_VOLUMES} more" if len(held) > _MOST_VOLUMES else ""
+            problems.append(
+                Problem(
+                    f"StorageClass {name}",
+                    f"has volumes that nobody would remove any more: {', '.join(held[:_MOST_VOLUMES])}{more}",
+                    "no volume that goes with its claim",
+                    "delete the claims, and the data with them; or keep it where it is, for good: kubectl patch pv "
+                    'NAME --patch \'{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}\'',
+                )
+            )
+    if problems:
+        raise SlipwayError(problems)
 
 
 def _unwanted(want: ManifestSet, seen: SetSeen) -> list[ObjectRef]:

@@ -28,6 +28,7 @@ _CAUSES = {
     "ingress": ("nodes", "pod to pod"),
     "gateway": ("nodes", "pod to pod", "ingress"),
     "load balancer": ("nodes", "pod to pod", "kube-proxy", "service"),
+    "volume": ("nodes", "controllers", "pod to pod", "kube-proxy"),
     "rolling update": ("nodes", "controllers", "service", "DNS inside"),
     "bad version": ("nodes", "controllers", "service", "DNS inside"),
     # A namespace goes only once every API has said what it holds there.

@@ -10,13 +10,18 @@ import dataclasses
 import typing as t
 
 from .verify import Check
-from .verify_workload import BACKEND, HTTP_PORT, KubernetesObject
+from .verify_workload import BACKEND, HTTP_PORT, KubernetesObject, pod_template
 
 INGRESS = "web"
 ROUTE = "route"
 BALANCED = "balanced"
 JOB = "errand"
+KEPT = "kept"
+WRITER, READER = f"{KEPT}-writer", f"{KEPT}-reader"
 REQUESTS = 12
+# What agnhost writes into a file.
+_WRITTEN = "mount-tester new file"
+_LONGEST = 200
 _MOUNTED = {"configMap": "written in a ConfigMap", "secret": "written in a Secret"}
 
 
@@ -122,6 +127,26 @@ def job_objects(namespace: str, image: str, security: t.Mapping[str, t.Any]) -> 
     return [config, secret, {**job, "spec": {"backoffLimit": 2, "template": template}}]
 
 
+def claim_object(namespace: str, storage_class: str) -> KubernetesObject:
+    """A claim for a small volume."""
+    claim = _named("v1", "PersistentVolumeClaim", KEPT, namespace)
+    resources = {"requests": {"storage": "1Mi"}}
+    claim["spec"] = {"accessModes": ["ReadWriteOnce"], "resources": resources, "storageClassName": storage_class}
+    return claim
+
+
+def kept_job(namespace: str, image: str, name: str) -> KubernetesObject:
+    """A Job whose pod writes a file into the claim's volume (``WRITER``), or prints that file (``READER``)."""
+    template = pod_template(name, image)
+    pod, container = template["spec"], template["spec"]["containers"][0]
+    del container["readinessProbe"]
+    container["args"] = ["mounttest", f"--{'new_file_0666' if name == WRITER else 'file_content'}=/kept/text"]
+    container["volumeMounts"] = [{"name": KEPT, "mountPath": "/kept"}]
+    pod["volumes"] = [{"name": KEPT, "persistentVolumeClaim": {"claimName": KEPT}}]
+    pod["restartPolicy"] = "Never"
+    return {**_named("batch/v1", "Job", name, namespace), "spec": {"backoffLimit": 0, "template": template}}
+
+
 def privileged_pod(namespace: str, image: str) -> KubernetesObject:
     """A pod that no namespace of a user should let in."""
     item = _named("v1", "Pod", "privileged", namespace)
@@ -215,6 +240,57 @@ def judge_job(job: t.Optional[t.Mapping[str, t.Any]], texts: t.Mapping[str, str]
         "ran a Job to its end that reads a ConfigMap and a Secret",
         "; ".join(bad or ["1 of 1 Jobs ended, 2 of 2 mounts read"]),
         hint="see: kubectl describe of that Job and its pods while this runs; journalctl -u kubelet on their node",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What became of a file in a volume.
+
+    ``volume`` is its PersistentVolume, ``node`` where it was read, ``text`` what was read. ``waits`` are the claim's
+    own words where it got no volume, ``trouble`` what else went wrong, ``left`` what was not removed; empty if nothing.
+    """
+
+    volume: str = ""
+    node: str = ""
+    text: str = ""
+    waits: str = ""
+    trouble: str = ""
+    left: str = ""
+
+
+def claim_words(claim: t.Optional[t.Mapping[str, t.Any]], events: t.Mapping[str, t.Any]) -> str:
+    """Why a claim has no volume, by its last warning, else its last event; empty if it has one."""
+    phase = ((claim or {}).get("status") or {}).get("phase", "not there")
+    if phase == "Bound":
+        return ""
+    told = [
+        item
+        for item in events.get("items") or ()
+        if (item.get("involvedObject") or {}).get("kind") == "PersistentVolumeClaim"
+    ]
+    ordered = sorted(told, key=lambda item: item.get("lastTimestamp") or item.get("eventTime") or "")
+    warnings = [item for item in ordered if item.get("type") == "Warning"]
+    last = (warnings or ordered or [{}])[-1]
+    words = " ".join(str(last.get("message", "nobody says why")).split())
+    return f"the claim is {phase}: {words if len(words) <= _LONGEST else f'{words[:_LONGEST]}...'}"
+
+
+def judge_volume(kept: Kept, where: str) -> Check:
+    """A file that one pod wrote and another one read; ``where`` is the namespace of what makes the volumes."""
+    bad = [text for text in (kept.waits or kept.trouble, kept.left) if text]
+    if not bad and _WRITTEN not in kept.text:
+        bad.append(f"the second pod read {kept.text.strip()[-80:] or 'nothing'}")
+    seen = f"1 of 1 files read by a second pod on {kept.node}; volume {kept.volume} was removed with its claim"
+    pods = f"kubectl --namespace {where} get deployment,pods -o wide"
+    return Check(
+        "volume",
+        not bad,
+        "wrote a file into a volume with one pod, deleted that pod, read the file with another, removed the volume",
+        "; ".join(bad) or seen,
+        hint=f"is there somebody who makes and removes volumes? {pods}, and their logs"
+        if kept.waits or kept.left
+        else "see: kubectl describe of that Job and its pod while this runs; journalctl -u kubelet on its node",
     )
 
 

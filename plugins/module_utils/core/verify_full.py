@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The longer questions of a full verification: rollouts under load, health checks, scaling, volumes."""
+"""The longer questions of a full verification: rollouts under load, health checks, scaling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from .verify_workload import HTTP_PORT, KubernetesObject, pod_template
 ROLLED = "rolled"
 SCALED = "scaled"
 FAILING = "failing"
-KEPT = "kept"
 REPLICAS = 2
 MOST = 3
 
@@ -90,31 +89,6 @@ def failing_object(namespace: str, image: str) -> KubernetesObject:
     return _deployment(FAILING, namespace, template, 1)
 
 
-def kept_objects(namespace: str, image: str, storage_class: str, *, write: bool) -> list[KubernetesObject]:
-    """A claim, and a Job that writes into its volume or reads from it."""
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": KEPT, "namespace": namespace},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": "1Mi"}},
-            "storageClassName": storage_class,
-        },
-    }
-    name = f"{KEPT}-{'write' if write else 'read'}"
-    template = pod_template(name, image)
-    pod, container = template["spec"], template["spec"]["containers"][0]
-    container.pop("readinessProbe")
-    container["args"] = ["mounttest", "--new_file_0666=/kept/text" if write else "--file_content=/kept/text"]
-    container["volumeMounts"] = [{"name": "kept", "mountPath": "/kept"}]
-    pod["volumes"] = [{"name": "kept", "persistentVolumeClaim": {"claimName": KEPT}}]
-    pod["restartPolicy"] = "Never"
-    spec = {"backoffLimit": 0, "template": template}
-    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
-    return [claim, job]
-
-
 def judge_rollout(load: Load, finished: str, version: str) -> Check:
     """A new version under load; ``finished`` says why it is not there in full, empty if it is."""
     bad = [text for text in (finished, load.trouble) if text]
@@ -171,18 +145,6 @@ def judge_liveness(restarts: int) -> Check:
         "ran a program that stops being well after ten seconds, with a liveness probe",
         f"restarted {restarts} times",
         hint="see: journalctl -u kubelet on that pod's node",
-    )
-
-
-def judge_volume(wrote: str, read: str) -> Check:
-    """A file that one pod wrote and another one read; both texts are what went wrong, empty if nothing did."""
-    bad = [text for text in (wrote, read) if text]
-    return Check(
-        "volume",
-        not bad,
-        "wrote a file into a volume with one pod, and read it with another",
-        "; ".join(bad) or "1 of 1 files read by the second pod",
-        hint="see: kubectl describe pvc while this runs, and the logs of what makes volumes of that class",
     )
 
 

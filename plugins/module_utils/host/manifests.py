@@ -19,11 +19,13 @@ from ..core.manifests import (
     generated_fields,
     inventory_object,
     inventory_ref,
+    is_held_by_volumes,
     lacks_fields,
     lookup,
     parse_inventory,
     ref_of,
     unsettled,
+    volumes_by_class,
 )
 from .generate import generate
 from .kubectl import Kubectl
@@ -45,11 +47,14 @@ def observe_sets(kubectl: Kubectl, wants: t.Sequence[ManifestSet]) -> list[SetSe
     inventories = [parse_inventory(live.get(inventory_ref(want.name).key)) for want in wants]
     keys = {ref.key for ref in refs}
     others = [ref for each in inventories for ref in (each or Inventory()).refs if ref.key not in keys]
-    if others:
-        live.update(kubectl.find(others) or {})
+    going = kubectl.find(others) or {} if others else {}
+    live.update(going)
+    # Only asked for where a class of volumes is going to be deleted.
+    held = any(is_held_by_volumes(item) for item in going.values())
+    volumes = volumes_by_class(kubectl.json(["get", "persistentvolumes"])) if held else {}
     predicted, unsure = _compare(wants, inventories, live)
     predicted.update(kubectl.predict(unsure))
-    return [SetSeen(live=live, predicted=predicted, inventory=inventory) for inventory in inventories]
+    return [SetSeen(live, predicted, inventory, volumes) for inventory in inventories]
 
 
 def _compare(

@@ -148,6 +148,7 @@ class _Run:
             find("ingress", addons.check_ingress),
             find("gateway", addons.check_gateway),
             find("load balancer", addons.check_balanced),
+            _timed("volume", lambda: addons.check_volume(timeout=want.timeout)),
             _timed("replacement", lambda: self._check_replacement(talk)),
             *self._full(talk),
         ]
@@ -173,7 +174,6 @@ class _Run:
             _timed("bad version", full.check_bad_version),
             _timed("liveness", full.check_liveness),
             _timed("autoscaler", lambda: full.check_autoscaler(metrics=addons.metrics)),
-            _timed("volume", lambda: full.check_volume(addons.storage_class)),
         ]
 
     def _pods(self) -> dict[str, t.Any]:

@@ -18,8 +18,9 @@ import typing as t
 
 from ..core import verify, verify_addons
 from ..core.nodes import NodesSeen
+from ..core.problems import SlipwayError
 from ..core.verify import Check
-from ..core.verify_addons import REQUESTS, Asked, Reply
+from ..core.verify_addons import KEPT, READER, REQUESTS, WRITER, Asked, Kept, Reply
 from .api_proxy import ApiProxy
 from .generate import self_signed
 from .kubectl import Kubectl
@@ -38,7 +39,8 @@ class Addons:
 
     ``ingress`` are the hosts' addresses with ports 80 and 443; ``ingress_service`` (namespace, name) is the Service
     whose address it is instead. ``gateway`` is the default Gateway (namespace, name), ``pod_security`` the level of
-    namespaces without labels. Empty for what there is not.
+    namespaces without labels, ``storage`` the namespace of what makes volumes and its StorageClass. Empty for what
+    there is not.
     """
 
     metrics: bool = False
@@ -46,7 +48,7 @@ class Addons:
     ingress_service: tuple[str, ...] = ()
     gateway: tuple[str, ...] = ()
     load_balancer: str = ""
-    storage_class: str = ""
+    storage: tuple[str, ...] = ()
     pod_security: str = ""
 
     @property
@@ -77,6 +79,9 @@ class AddonChecks:
             objects.append(verify_addons.route_object(self._namespace, (self._want.gateway[0], self._want.gateway[1])))
         if self._want.load_balancer:
             objects.append(verify_addons.balanced_service(self._namespace))
+        if self._want.storage:
+            objects.append(verify_addons.claim_object(self._namespace, self._want.storage[1]))
+            objects.append(verify_addons.kept_job(self._namespace, self._image, WRITER))
         return objects
 
     def check_metrics(self, proxy: ApiProxy, nodes: NodesSeen) -> Check:
@@ -141,6 +146,68 @@ class AddonChecks:
         pod = json.dumps(verify_addons.privileged_pod(self._namespace, self._image))
         output = self._kubectl.run(["create", "--dry-run=server", "--filename=-"], stdin=pod, check=False)
         return verify_addons.judge_refusal(self._want.pod_security, output.rc, output.stderr)
+
+    def check_volume(self, *, timeout: float) -> Check:
+        """What one pod writes, another one reads, and nothing stays; ``timeout`` bounds each wait, in seconds."""
+        if not self._want.storage:
+            return verify.skipped("volume", "slipway_storage is off")
+        kept = self._keep(timeout)
+        if not kept.waits:
+            kept = dataclasses.replace(kept, left=self._let_go(kept.volume, timeout))
+        return verify_addons.judge_volume(kept, self._want.storage[0])
+
+    def _keep(self, timeout: float) -> Kept:
+        """Wait for the writer, take it away, have the reader read."""
+        trouble = self._job_trouble(WRITER, timeout)
+        claim = self._kubectl.json(["get", "pvc", KEPT, self._where, "--ignore-not-found"])
+        volume = str(((claim or {}).get("spec") or {}).get("volumeName", ""))
+        if trouble:
+            events = self._kubectl.json(["get", "events", self._where])
+            return Kept(volume, waits=verify_addons.claim_words(claim, events), trouble=trouble)
+        self._kubectl.run(["delete", "job", WRITER, self._where, "--cascade=foreground"])
+        self._kubectl.apply([verify_addons.kept_job(self._namespace, self._image, READER)])
+        trouble = self._job_trouble(READER, timeout)
+        text = self._kubectl.run(["logs", f"job/{READER}", self._where], check=False).stdout
+        pods = self._kubectl.json(["get", "pods", self._where, f"--selector=app={READER}"])["items"]
+        node = str(pods[0]["spec"].get("nodeName", "")) if pods else ""
+        return Kept(volume, node=node, text=text, trouble=trouble)
+
+    def _let_go(self, volume: str, timeout: float) -> str:
+        """Delete the claim; what removes volumes has then to remove this one. Returns what is left."""
+        jobs = ["delete", "job", WRITER, READER, self._where, "--ignore-not-found", "--cascade=foreground"]
+        self._kubectl.run(jobs)
+        self._kubectl.run(["delete", "pvc", KEPT, self._where, "--ignore-not-found", "--wait=false"])
+
+        def still() -> t.Optional[str]:
+            found = self._kubectl.json(["get", "pv", volume, "--ignore-not-found"])
+            return f"volume {volume} is {found['status'].get('phase')} and not removed" if found else None
+
+        return self._trouble("the volume's end", still, timeout) if volume else ""
+
+    def _job_trouble(self, name: str, timeout: float) -> str:
+        """Why a Job has not ended well; empty once it has."""
+
+        def lacking() -> t.Optional[str]:
+            status = self._kubectl.json(["get", "job", name, self._where])["status"]
+            return None if status.get("succeeded") or status.get("failed") else f"the Job {name} has not ended"
+
+        trouble = self._trouble(f"Job {name}", lacking, timeout)
+        if trouble or self._kubectl.json(["get", "job", name, self._where])["status"].get("succeeded"):
+            return trouble
+        said = self._kubectl.run(["logs", f"job/{name}", self._where], check=False)
+        return f"the Job {name} failed: {(said.stdout or said.stderr).strip()[-160:]}"
+
+    def _trouble(self, what: str, lacking: t.Callable[[], t.Optional[str]], timeout: float) -> str:
+        """What is still lacking when the time is over."""
+        try:
+            self._machine.wait(what, lacking, timeout=timeout, interval=0.5)
+        except SlipwayError as error:
+            return error.problems[0].found
+        return ""
+
+    @property
+    def _where(self) -> str:
+        return f"--namespace={self._namespace}"
 
     def _space(self) -> str:
         return "slipway-ingress" if not self._want.ingress_service else self._want.ingress_service[0]

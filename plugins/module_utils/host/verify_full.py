@@ -14,7 +14,7 @@ from ..core import verify, verify_full, verify_workload
 from ..core.manifests import unsettled
 from ..core.problems import SlipwayError
 from ..core.verify import Check
-from ..core.verify_full import FAILING, KEPT, ROLLED, SCALED, Load
+from ..core.verify_full import FAILING, ROLLED, SCALED, Load
 from .kubectl import Kubectl
 from .machine import Machine
 from .verify_talk import Talk
@@ -91,34 +91,6 @@ class FullChecks:
         conditions = (said.get("status") or {}).get("conditions") or ()
         words = "; ".join(str(each.get("message", "")) for each in conditions if each.get("status") != "True")
         return verify_full.judge_autoscaler(most, least, (middle - start, time.monotonic() - middle), words)
-
-    def check_volume(self, storage_class: str) -> Check:
-        """What one pod writes, another one reads."""
-        if not storage_class:
-            return verify.skipped("volume", "no StorageClass was named")
-        troubles = []
-        for write in (True, False):
-            objects = verify_full.kept_objects(self._namespace, self._image, storage_class, write=write)
-            self._kubectl.apply(objects)
-            troubles.append(self._job_trouble(f"{KEPT}-{'write' if write else 'read'}"))
-            if troubles[-1]:
-                break
-        return verify_full.judge_volume(troubles[0], troubles[1] if len(troubles) > 1 else "")
-
-    def _job_trouble(self, name: str) -> str:
-        where = f"--namespace={self._namespace}"
-
-        def lacking() -> t.Optional[str]:
-            status = self._kubectl.json(["get", "job", name, where])["status"]
-            return None if status.get("succeeded") or status.get("failed") else "it has not ended"
-
-        try:
-            self._machine.wait(f"job {name}", lacking, timeout=60, interval=1)
-        except SlipwayError as error:
-            return f"{name}: {error.problems[0].found}"
-        said = self._kubectl.run(["logs", f"job/{name}", where], check=False).stdout
-        done = self._kubectl.json(["get", "job", name, where])["status"].get("succeeded")
-        return "" if done and "mount-tester" in said else f"{name}: {said.strip()[-160:] or 'failed'}"
 
     def _pods_until(self, enough: t.Callable[[int], bool]) -> int:
         """How many pods the scaled Deployment has once that is enough, or at the end of patience."""

@@ -12,7 +12,7 @@ import json
 import tarfile
 import tempfile
 import typing as t
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 # Hosts wait for decompression and the disk of a bundle is cheap: the fastest level costs about a tenth in size.
 GZIP_LEVEL = 1
@@ -28,13 +28,17 @@ _CHUNK = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """What an image is called and how it starts; ``user`` is ``uid:gid``, empty for root."""
+    """What an image is called and how it starts; ``user`` is ``uid:gid``, empty for root.
+
+    ``links`` are further paths of its one program, such as ``bin/sh``.
+    """
 
     reference: str
     architecture: str
     entrypoint: tuple[str, ...]
     command: tuple[str, ...] = ()
     user: str = ""
+    links: tuple[str, ...] = ()
 
 
 def write_archive(target: Path, programs: t.Mapping[str, Path]) -> None:
@@ -44,13 +48,13 @@ def write_archive(target: Path, programs: t.Mapping[str, Path]) -> None:
 
 
 def write_image(target: Path, programs: t.Mapping[str, Path], image: Image) -> None:
-    """Write an OCI image archive with one layer: the executables in the root directory.
+    """Write an OCI image archive with one layer: the executables in the root directory, and links to the first.
 
     The index carries the name twice: ``io.containerd.image.name`` is what containerd's import uses,
     ``org.opencontainers.image.ref.name`` what podman and skopeo use (OCI image layout 1.1, annotations).
     """
     with tempfile.TemporaryFile(dir=target.parent) as layer:
-        diff_id = _write_layer(layer, programs)
+        diff_id = _write_layer(layer, programs, image.links)
         size = layer.tell()
         layer.seek(0)
         digest = hashlib.file_digest(layer, "sha256").hexdigest()
@@ -109,11 +113,11 @@ def _describe(image: Image, diff_id: str, layer: dict[str, t.Any]) -> dict[str, 
     }
 
 
-def _write_layer(layer: t.IO[bytes], programs: t.Mapping[str, Path]) -> str:
+def _write_layer(layer: t.IO[bytes], programs: t.Mapping[str, Path], links: t.Iterable[str]) -> str:
     """Write the compressed layer and return the sha256 of its uncompressed tar."""
     with _gzip(layer) as packed:
         hashing = _Hashing(t.cast("t.BinaryIO", packed))
-        _write_tar(t.cast("t.BinaryIO", hashing), programs)
+        _write_tar(t.cast("t.BinaryIO", hashing), programs, links)
     return hashing.digest.hexdigest()
 
 
@@ -133,11 +137,18 @@ def _gzip(stream: t.IO[bytes]) -> gzip.GzipFile:
     return gzip.GzipFile(filename="", mode="wb", compresslevel=GZIP_LEVEL, fileobj=stream, mtime=0)
 
 
-def _write_tar(stream: t.BinaryIO, programs: t.Mapping[str, Path]) -> None:
+def _write_tar(stream: t.BinaryIO, programs: t.Mapping[str, Path], links: t.Iterable[str] = ()) -> None:
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT, bufsize=_CHUNK) as tar:
         for name in sorted(programs):
             with programs[name].open("rb") as content:
                 tar.addfile(_entry(name, programs[name].stat().st_size, 0o755), content)
+        parents = {str(parent) for link in links for parent in PurePosixPath(link).parents[:-1]}
+        for directory in sorted(parents):
+            tar.addfile(_entry(directory, 0, 0o755, tarfile.DIRTYPE))
+        for link in sorted(links):
+            entry = _entry(link, 0, 0o777, tarfile.SYMTYPE)
+            entry.linkname = f"/{min(programs)}"
+            tar.addfile(entry)
 
 
 def _entry(name: str, size: int, mode: int, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:

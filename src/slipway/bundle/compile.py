@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a component is packed from: programs by Go, the C compiler or out of a wheel, and a module's objects.
+"""What a component is packed from: programs by Go, the C compiler, out of a wheel or of this machine, and objects.
 
 What fails is said plainly.
 """
@@ -51,13 +51,18 @@ def make_programs(recipe: Recipe, version: str, directory: Path, toolchain: Tool
     environment = build_environment(toolchain, recipe)
     if recipe.wheel:
         programs = _unpack_wheel(recipe, directory, target, label)
+    elif recipe.package:
+        programs = {name: target / name for name, _ in recipe.files}
+        for name, command in recipe.files:
+            shutil.copyfile(toolchain.program(command)[0], programs[name])
     elif recipe.packages:
         programs = _compile_go(recipe, version, directory, environment, target)
     else:
         programs = _compile_c(recipe, version, directory, environment, toolchain, target)
     dynamic = [name for name, path in programs.items() if not is_static(path)]
     if dynamic:
-        raise SlipwayError(Problem(label, f"{', '.join(dynamic)} linked dynamically", "static programs"))
+        remedy = f"apt-get install {recipe.package}" if recipe.package else ""
+        raise SlipwayError(Problem(label, f"{', '.join(dynamic)} linked dynamically", "static programs", remedy))
     return programs
 
 

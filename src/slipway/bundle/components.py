@@ -34,6 +34,7 @@ _KEY_LENGTH = 16
 class Component:
     """A recipe at one version, with the text of what pins its bytes: go.mod and go.sum, or requirements.txt alone.
 
+    A package of the operating system has neither: the sha256 of its programs is part of what is known of the machine.
     ``references`` are the names of its images, by output.
     """
 
@@ -68,15 +69,19 @@ def plan_components(versions: VersionSet, recipes: t.Mapping[str, Recipe], artif
 
 
 def _component(recipe: Recipe, version: str, versions: VersionSet, artifacts: Path) -> Component:
-    directory = artifacts / ("wheels" if recipe.wheel else "go") / recipe.name / version
-    files = ("requirements.txt",) if recipe.wheel else ("go.mod", "go.sum")
+    if recipe.package:
+        directory, files = artifacts, ()
+    elif recipe.wheel:
+        directory, files = artifacts / "wheels" / recipe.name / version, ("requirements.txt",)
+    else:
+        directory, files = artifacts / "go" / recipe.name / version, ("go.mod", "go.sum")
     pins = [(directory / file).read_text(encoding="utf-8") for file in files]
     images = [output.name for output in recipe.outputs if output.kind == "image"]
     return Component(
         recipe=recipe,
         version=version,
         directory=directory,
-        go_mod=pins[0],
+        go_mod="".join(pins[:1]),
         go_sum="".join(pins[1:]),
         references={name: versions.images[name].bundle for name in images},
     )
@@ -159,7 +164,7 @@ def _pack(
     if output.kind == "objects":
         path.write_text(module_objects(component.recipe, component.directory, component.label), encoding="utf-8")
     elif output.kind == "image":
-        image = Image(reference, architecture, output.entrypoint, output.command, output.user)
+        image = Image(reference, architecture, output.entrypoint, output.command, output.user, output.links)
         write_image(path, chosen, image)
     else:
         write_archive(path, chosen)
@@ -187,6 +192,9 @@ def _provenance(component: Component, toolchain: Toolchain, *, made: bool) -> di
     recipe = component.recipe
     if recipe.wheel:
         return {"module": f"{recipe.wheel}=={component.version}", "module_sum": wheel_sums(component.go_mod)}
+    if recipe.package:
+        sums = [f"sha256:{toolchain.program(command)[1]}" for _, command in recipe.files]
+        return {"module": recipe.package, "module_sum": " ".join(sums)}
     version, checksum = module_sum(component.go_mod, component.go_sum, recipe.module)
     origin: dict[str, t.Any] = {"module": f"{recipe.module}@{version}", "module_sum": checksum}
     if not made:

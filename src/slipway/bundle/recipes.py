@@ -16,10 +16,10 @@ from slipway.bundle.places import ARTIFACTS, read_yaml
 
 _KEYS = {
     *("module", "packages", "source", "define", "cgo", "needs", "tags", "archives", "image", "images"),
-    *("wheel", "programs", "definitions"),
+    *("wheel", "programs", "definitions", "package"),
 }
 # Fields that came later: left out of the recipe's text where they say nothing, so that what was built stays known.
-_LATER = ("wheel", "files", "definitions")
+_LATER = ("wheel", "files", "definitions", "package", "links")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Output:
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     user: str = ""
+    links: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Recipe:
     wheel: str = ""
     files: tuple[tuple[str, str], ...] = ()
     definitions: tuple[str, ...] = ()
+    package: str = ""
 
     @property
     def needs_c(self) -> bool:
@@ -72,7 +74,11 @@ def parse_recipe(name: str, row: t.Any) -> Recipe:
     where = f"components.yml: {name}"
     if not isinstance(row, dict) or not _has_one_origin(row):
         raise SlipwayError(
-            Problem(where, "no recipe", "a module with packages, source or definitions, or a wheel with programs")
+            Problem(
+                where,
+                "no recipe",
+                "a module with packages, source or definitions, or programs of a wheel or an OS package",
+            )
         )
     unknown = sorted(set(row) - _KEYS)
     if unknown:
@@ -98,13 +104,15 @@ def parse_recipe(name: str, row: t.Any) -> Recipe:
         wheel=row.get("wheel", ""),
         files=files,
         definitions=tuple(row.get("definitions", ())),
+        package=row.get("package", ""),
     )
 
 
 def _has_one_origin(row: t.Mapping[str, t.Any]) -> bool:
-    """Whether the bytes come from one place: programs of a Go or C module, or of a wheel, or objects alone."""
-    if row.get("wheel"):
-        return bool(row.get("programs")) and not row.get("module")
+    """Whether the bytes come from one place: a Go or C module's programs, a wheel's, a package's, or objects alone."""
+    if row.get("wheel") or row.get("package"):
+        others = [key for key in ("wheel", "package", "module") if row.get(key)]
+        return bool(row.get("programs")) and len(others) == 1
     programs = [key for key in ("packages", "source") if row.get(key)]
     return bool(row.get("module")) and (len(programs) == 1 or (not programs and bool(row.get("definitions"))))
 
@@ -133,6 +141,7 @@ def _image(name: str, spec: t.Mapping[str, t.Any]) -> Output:
         entrypoint=tuple(spec["entrypoint"]),
         command=tuple(spec.get("command", ())),
         user=spec.get("user", ""),
+        links=tuple(spec.get("links", ())),
     )
 
 
@@ -193,4 +202,9 @@ def wheel_sums(requirements: str) -> str:
 def recipe_text(recipe: Recipe) -> str:
     """The recipe as text that changes if and only if the recipe does."""
     fields = dataclasses.asdict(recipe)
-    return json.dumps({key: value for key, value in fields.items() if value or key not in _LATER}, sort_keys=True)
+    fields["outputs"] = [_said(output) for output in fields["outputs"]]
+    return json.dumps(_said(fields), sort_keys=True)
+
+
+def _said(fields: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {key: value for key, value in fields.items() if value or key not in _LATER}

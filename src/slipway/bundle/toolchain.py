@@ -25,18 +25,29 @@ _PACKAGES = {"libseccomp": "libseccomp-dev", "go": "golang-go", "cc": "gcc", "pk
 
 @dataclasses.dataclass(frozen=True)
 class Toolchain:
-    """What turns source into programs here; ``go_facts`` and ``c_facts`` hold all that may change the result."""
+    """What turns source into programs here; ``go_facts`` and ``c_facts`` hold all that may change the result.
+
+    ``installed`` are the programs that are taken as they are: command, path and sha256.
+    """
 
     architecture: str
     go: str
     cc: str
     go_facts: tuple[tuple[str, str], ...]
     c_facts: tuple[tuple[str, str], ...]
+    installed: tuple[tuple[str, str, str], ...] = ()
 
     def facts(self, recipe: Recipe) -> tuple[tuple[str, str], ...]:
         """The facts that matter for this recipe."""
         go = self.go_facts if recipe.packages else ()
-        return (*go, *(self.c_facts if recipe.needs_c else ()))
+        taken = {command for _, command in recipe.files} if recipe.package else set()
+        found = tuple((command, checksum) for command, _, checksum in self.installed if command in taken)
+        return (*go, *(self.c_facts if recipe.needs_c else ()), *found)
+
+    def program(self, command: str) -> tuple[Path, str]:
+        """Where an installed program lies, and its sha256."""
+        path, checksum = {name: (path, checksum) for name, path, checksum in self.installed}[command]
+        return Path(path), checksum
 
 
 def find_toolchain(recipes: t.Iterable[Recipe], directory: Path) -> Toolchain:
@@ -48,6 +59,9 @@ def find_toolchain(recipes: t.Iterable[Recipe], directory: Path) -> Toolchain:
     needs_c = any(recipe.needs_c for recipe in recipes)
     libraries = sorted({library for recipe in recipes for library in recipe.needs})
     problems = _missing_tools(needs_c, libraries)
+    commands = {command: recipe.package for recipe in recipes if recipe.package for _, command in recipe.files}
+    places = {command: shutil.which(command) for command in sorted(commands)}
+    problems += [_missing(commands[name], f"the program {name}") for name, place in places.items() if place is None]
     if problems:
         raise SlipwayError(problems)
     go = _go_env(directory)
@@ -63,6 +77,7 @@ def find_toolchain(recipes: t.Iterable[Recipe], directory: Path) -> Toolchain:
         cc=cc,
         go_facts=tuple((name, go.get(name, "")) for name in _GO_FACTS),
         c_facts=tuple(c_facts),
+        installed=tuple((name, place, sha256_of(Path(place))) for name, place in places.items() if place),
     )
 
 

@@ -14,7 +14,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests imp
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
 
 from ..spec import ClusterSpec, NodeSpec
-from . import ingress, load_balancer
+from . import ingress, load_balancer, storage
 from .access import bootstrap_objects, flannel_objects, monitoring_objects
 from .dns import DNS, dns_corefile, dns_objects, dns_service_ip
 from .gateway import GATEWAY_API, gateway_wanted
@@ -23,6 +23,7 @@ from .load_balancer import LOAD_BALANCER
 from .metrics import METRICS
 from .model import Addon, Scene
 from .objects import CONFIG_HASH_ANNOTATION, KubernetesObject
+from .storage import STORAGE
 
 __all__ = [
     "ADDONS",
@@ -41,7 +42,7 @@ __all__ = [
     "monitoring_objects",
 ]
 
-ADDONS: tuple[Addon, ...] = (DNS, METRICS, LOAD_BALANCER, GATEWAY_API, INGRESS)
+ADDONS: tuple[Addon, ...] = (DNS, METRICS, STORAGE, LOAD_BALANCER, GATEWAY_API, INGRESS)
 # Sets of more text than this travel packed.
 _LARGE = 100_000
 # On every node whatever is on: what pods are made with, and what verify runs.
@@ -101,6 +102,8 @@ def expectations(spec: ClusterSpec, addresses: t.Mapping[str, str]) -> dict[str,
         expected["gateway"] = [ingress.SPACE, ingress.GATEWAY]
     if spec.load_balancer.pools:
         expected["load_balancer"] = load_balancer.SPACE
+    if spec.storage.enabled:
+        expected["storage"] = [storage.SPACE, storage.CLASS]
     return expected
 
 

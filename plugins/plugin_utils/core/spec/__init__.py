@@ -20,6 +20,7 @@ from .model import (
     LoadBalancer,
     NodeSpec,
     Setting,
+    Storage,
 )
 from .resolving import with_probes
 from .texts import Endpoint, Taint
@@ -37,6 +38,7 @@ __all__ = [
     "LoadBalancer",
     "NodeSpec",
     "Setting",
+    "Storage",
     "Taint",
     "explain",
     "load",

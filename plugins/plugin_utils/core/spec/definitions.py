@@ -396,6 +396,31 @@ _LOAD_BALANCER = Table(
         ),
     ),
 )
+_STORAGE = Table(
+    model.Storage,
+    (
+        Field(
+            "enabled",
+            Flag(),
+            "Whether claims get volumes on a node's own disk. Such a volume pins its pods to that node, without a word "
+            "to whoever made the claim, and its data is lost with that disk.",
+            False,
+        ),
+        Field(
+            "path",
+            Text("an absolute path of letters, digits, '-', '_' and '.'", texts.directory, r"(/[A-Za-z0-9._-]+)+"),
+            "Where the volumes lie on every node: a directory of their own, which only root may enter. Another one is "
+            "for new volumes. Neither reset nor remove_node touches it.",
+            "/var/lib/slipway-volumes",
+        ),
+        Field(
+            "default_class",
+            Flag(),
+            "Whether claims that name no class get such volumes; else only those that name local-path.",
+            True,
+        ),
+    ),
+)
 _HOST_SETTINGS = Table(
     model.HostSettings,
     (
@@ -595,6 +620,14 @@ _CLUSTER = (
         "Addresses for Services of type LoadBalancer.",
         {},
         {"pools": [{"name": "office", "addresses": ["10.0.0.240-10.0.0.250"]}]},
+    ),
+    Variable(
+        "slipway_storage",
+        Scope.CLUSTER,
+        _STORAGE,
+        "Volumes on the nodes' own disks: the StorageClass local-path.",
+        {},
+        {"enabled": True, "path": "/srv/volumes"},
     ),
     Variable(
         "slipway_manifests",

@@ -245,6 +245,15 @@ class LoadBalancer:
 
 
 @dataclasses.dataclass(frozen=True)
+class Storage:
+    """Volumes on the nodes' own disks, below ``path`` on each."""
+
+    enabled: bool
+    path: str
+    default_class: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class HostSettings:
     """What the host role may touch on a host."""
 
@@ -387,6 +396,7 @@ class ClusterSpec:
     metrics: Metrics
     ingress: Ingress
     load_balancer: LoadBalancer
+    storage: Storage
     manifests: tuple[str, ...]
     ingress_tls: IngressTls | None = dataclasses.field(repr=False)
     registry_passwords: t.Mapping[str, str] = dataclasses.field(repr=False)

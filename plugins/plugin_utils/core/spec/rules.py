@@ -9,6 +9,8 @@ import dataclasses
 import itertools
 import typing as t
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core import places, reset
+
 from ..findings import Finding, names
 from . import texts
 from .kinds import nearest, shown
@@ -19,6 +21,18 @@ _FIXED_PORTS = {2379: "etcd", 2380: "etcd", 10249: "kube-proxy", 10250: "kubelet
     10257: "kube-controller-manager",
     10259: "kube-scheduler",
 }
+
+# Volumes there would be mixed with, or removed with, what Slipway lays and resets.
+_OWN_PATHS = tuple(
+    sorted({*places.TREES, *places.SHALLOW, *reset.PATHS, *reset.RUNTIME_PATHS, *reset.MOUNT_ROOTS, "/run/slipway"})
+)
+# Gone with the next boot, or the packages' own.
+_SYSTEM_PATHS = (
+    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/run"),
+    *("/tmp", "/var/tmp"),  # noqa: S108
+)
+# The directory of the volumes is closed to all but root.
+_SHARED_PATHS = ("/home", "/media", "/mnt", "/root", "/srv", "/var/backups", "/var/cache", "/var/log", "/var/spool")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -356,6 +370,35 @@ def _address_pools(draft: Draft) -> t.Iterator[Finding]:
                 yield Finding(f"{pool} contains its address", "addresses that nobody uses", "", node.name, subject)
 
 
+def _storage(draft: Draft) -> t.Iterator[Finding]:
+    storage, subject = draft.spec.storage, "slipway_storage.path"
+    own = next((path for path in _OWN_PATHS if _meet(path, storage.path)), "")
+    system = next((path for path in _SYSTEM_PATHS if _is_below(path, storage.path)), "")
+    remedy = "choose a directory that nothing else uses, such as /var/lib/slipway-volumes"
+    if own:
+        yield Finding(f"{storage.path} and Slipway's {own} lie in one another", "apart", remedy, subject=subject)
+    elif system:
+        yield Finding(f"{storage.path} lies in {system}, which is the system's", "apart", remedy, subject=subject)
+    elif storage.path in _SHARED_PATHS:
+        yield Finding(f"{storage.path} is there for others too", "a directory of its own", remedy, subject=subject)
+    if storage.enabled:
+        yield Finding(
+            "a volume stays on the disk of one node: its pods run there only, and its data is lost with that disk",
+            remedy="keep copies elsewhere; whoever makes a claim is not told of it",
+            subject="slipway_storage",
+            warning=True,
+        )
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether one of two paths lies in the other."""
+    return _is_below(one, other) or _is_below(other, one)
+
+
+def _is_below(root: str, path: str) -> bool:
+    return path == root or path.startswith(f"{root}/")
+
+
 def _kube_proxy_mode(draft: Draft) -> t.Iterator[Finding]:
     mode = draft.spec.kube_proxy.get("mode", "nftables")
     if mode not in {"nftables", "iptables"}:
@@ -421,6 +464,7 @@ RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
     (_docker_pools, frozenset({"slipway_docker", "slipway_network", "slipway_groups"})),
     (_ingress, frozenset({"slipway_ingress", "slipway_load_balancer", "slipway_groups"})),
     (_address_pools, frozenset({"slipway_load_balancer", "slipway_node_address"})),
+    (_storage, frozenset({"slipway_storage"})),
     (_kube_proxy_mode, frozenset({"slipway_kube_proxy"})),
     (_profile_groups, frozenset({"slipway_node_profiles"})),
     (_node_networks, frozenset({"slipway_groups"})),

@@ -126,6 +126,13 @@ def pem(text: str) -> str:
     return text.strip() + "\n"
 
 
+def directory(text: str) -> str:
+    """An absolute path in its shortest form, of characters that mean nothing to a shell or a mount option."""
+    if not full(r"(/[A-Za-z0-9._-]+)+", text) or {".", ".."} & set(text.split("/")):
+        raise ValueError("not an absolute path in its shortest form")
+    return text
+
+
 def version(text: str) -> str:
     """A Kubernetes minor (1.37) or patch (1.37.2) version; a leading v is dropped."""
     if not full(r"v?1\.(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))?", text):

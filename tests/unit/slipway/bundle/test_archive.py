@@ -20,6 +20,8 @@ from slipway.bundle.files import sha256_of
 
 IMAGE = Image("slipway.local/web:0.5.0", "amd64", ("/web",), ("serve",), "65532:65532")
 
+LINKS = ("usr/bin/sh", "usr/bin/rm")
+
 
 @pytest.fixture
 def programs(tmp_path: Path) -> dict[str, Path]:
@@ -69,6 +71,22 @@ def test_the_index_leads_to_the_layer(tmp_path: Path, programs: dict[str, Path])
     (tmp_path / "layer.tar").write_bytes(layer)
     with tarfile.open(tmp_path / "layer.tar") as tar:
         assert [(m.name, m.mode, m.uid, m.mtime) for m in tar] == [("ctl", 0o755, 0, 0), ("web", 0o755, 0, 0)]
+
+
+def test_further_paths_of_a_program_are_links_in_directories_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "box").write_bytes(b"box")
+    write_image(tmp_path / "image.tar", {"box": tmp_path / "box"}, Image("a/b:1", "amd64", ("/bin/sh",), links=LINKS))
+    (layer,) = [content for content in read(tmp_path / "image.tar").values() if content.startswith(b"\x1f\x8b")]
+    (tmp_path / "layer.tar").write_bytes(gzip.decompress(layer))
+    with tarfile.open(tmp_path / "layer.tar") as tar:
+        found = [(m.name, m.isdir(), m.mode, m.linkname) for m in tar]
+    assert found == [
+        ("box", False, 0o755, ""),
+        ("usr", True, 0o755, ""),
+        ("usr/bin", True, 0o755, ""),
+        ("usr/bin/rm", False, 0o777, "/box"),
+        ("usr/bin/sh", False, 0o777, "/box"),
+    ]
 
 
 def test_an_image_of_root_without_arguments_says_nothing_of_them(tmp_path: Path, programs: dict[str, Path]) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -11,9 +12,11 @@ import subprocess
 import sys
 import tarfile
 import time
+import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.lock import parse_lock_text
@@ -22,7 +25,7 @@ from slipway.bundle.files import sha256_of
 from slipway.bundle.places import load_set
 from slipway.bundle.verify import verify_bundle
 
-from .conftest import Project
+from .conftest import Project, elf
 
 
 def build(project: Project, output: Path | None = None, said: list[str] | None = None) -> Built:
@@ -245,3 +248,47 @@ def test_verify_refuses_an_upstream_lock(project: Project) -> None:
     index.write_text(text.replace('"file": "', '"url": "https://example.test/'))
     with pytest.raises(SlipwayError, match="source upstream"):
         verify_bundle(project.output)
+
+
+BOX: dict[str, t.Any] = {
+    "package": "box-static",
+    "programs": {"box": "box"},
+    "image": {"entrypoint": ["/bin/sh"], "links": ["bin/sh"]},
+}
+
+
+def boxed(project: Project, program: bytes | None) -> Project:
+    """The project with an image of a program that the machine has, or has not."""
+    versions = yaml.safe_load((project.artifacts / "sets" / "1.99.yml").read_text())
+    versions["versions"]["box"] = "1.0.0"
+    versions["images"]["box"] = {"bundle": "slipway.local/box:1.0.0", "upstream": "registry.test/box:1"}
+    (project.artifacts / "sets" / "1.99.yml").write_text(yaml.safe_dump(versions))
+    components = yaml.safe_load((project.artifacts / "components.yml").read_text())
+    (project.artifacts / "components.yml").write_text(yaml.safe_dump({**components, "box": BOX}, sort_keys=False))
+    if program is not None:
+        (project.control / "box").write_bytes(program)
+        (project.control / "box").chmod(0o755)
+    return project
+
+
+def test_a_program_of_the_machine_is_taken_as_it_is_and_known_by_its_bytes(project: Project) -> None:
+    first = build(boxed(project, elf(interpreter=False)))
+    made = first.lock.artifact("box", first.lock.artifacts[0].architecture)
+    digest = hashlib.sha256(elf(interpreter=False)).hexdigest()
+    assert (made.kind, made.reference) == ("image", "slipway.local/box:1.0.0")
+    assert (made.module, made.module_sum) == ("box-static", f"sha256:{digest}")
+    assert build(project).compiled == 0
+    (project.control / "box").write_bytes(elf(interpreter=False) + b"newer")
+    assert build(project).compiled == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "said"), [(None, "the program box is missing"), (elf(interpreter=True), "box linked dynamically")]
+)
+def test_a_program_the_machine_lacks_is_named_with_its_package(
+    project: Project, program: bytes | None, said: str
+) -> None:
+    with pytest.raises(SlipwayError) as caught:
+        build(boxed(project, program))
+    assert said in str(caught.value)
+    assert "apt-get install box-static" in str(caught.value)

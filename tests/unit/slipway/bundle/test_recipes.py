@@ -66,6 +66,9 @@ def test_c_is_static_and_knows_its_version() -> None:
         ({"module": "m"}, "no recipe"),
         ({**PLAIN, "source": {"a": "a.c"}}, "no recipe"),
         ({**PLAIN, "flag": 1}, "unknown flag"),
+        ({"package": "p"}, "no recipe"),
+        ({"package": "p", "programs": {"a": "a"}, "module": "m"}, "no recipe"),
+        ({"package": "p", "programs": {"a": "a"}, "wheel": "w"}, "no recipe"),
         ({**PLAIN, "archives": {"a": {"programs": ["b"]}}}, "a, b built or shipped, not both"),
     ],
 )
@@ -79,6 +82,14 @@ def test_the_text_of_a_recipe_changes_with_any_field() -> None:
     values: dict[str, t.Any] = {"cgo": True, "tags": ("x",), "define": (("a", "b"),), "module": "n", "outputs": ()}
     texts = {recipe_text(dataclasses.replace(recipe, **{name: value})) for name, value in values.items()}
     assert len(texts | {recipe_text(recipe)}) == 6
+
+
+def test_what_a_recipe_does_not_use_leaves_its_text_as_it_was() -> None:
+    plain = {**PLAIN, "image": {"entrypoint": ["/a"]}}
+    text = recipe_text(parse_recipe("a", plain))
+    assert not [field for field in ("wheel", "package", "links") if f'"{field}"' in text]
+    linked = parse_recipe("a", {**PLAIN, "image": {"entrypoint": ["/a"], "links": ["bin/a"]}})
+    assert "bin/a" in recipe_text(linked)
 
 
 GO_SUM = "m.test/a v1.2.3/go.mod h1:mod=\nm.test/a v1.2.2 h1:old=\nm.test/a v1.2.3 h1:new=\n"
@@ -111,7 +122,9 @@ def test_a_set_of_the_project_is_complete(name: str) -> None:
         tools = {line.removeprefix("tool").strip() for line in component.go_mod.splitlines()}
         for _, package in component.recipe.packages:
             assert package in tools, f"{component.label}: {package} is not a tool of its go.mod"
-        if component.recipe.wheel:
+        if component.recipe.package:
+            assert not component.go_mod, "nothing is pinned: its programs' sha256 is part of the key"
+        elif component.recipe.wheel:
             assert f"{component.recipe.wheel}=={component.version} " in component.go_mod
             assert wheel_sums(component.go_mod).count("sha256:") == 2, "amd64 and arm64"
         else:

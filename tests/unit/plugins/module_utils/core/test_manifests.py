@@ -9,6 +9,7 @@ import typing as t
 import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import (
+    HELD_BY_VOLUMES,
     Inventory,
     ObjectRef,
     SetSeen,
@@ -23,6 +24,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests imp
     shown,
     unknown_kinds,
     unsettled,
+    volumes_by_class,
 )
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 
@@ -160,3 +162,43 @@ def test_what_is_not_there_in_full(kind: str, status: dict[str, t.Any], lack: st
     item = thing(kind, status=status, spec={})
     item["metadata"]["generation"] = 1
     assert unsettled(item) == lack
+
+
+def volume(name: str, storage_class: str, policy: str = "Delete") -> dict[str, t.Any]:
+    claim = {"namespace": "shop", "name": "data"}
+    spec = {"storageClassName": storage_class, "persistentVolumeReclaimPolicy": policy, "claimRef": claim}
+    return thing("PersistentVolume", name, spec=spec)
+
+
+def test_volumes_by_class_are_those_that_go_with_their_claims() -> None:
+    items = [volume("b", "local"), volume("a", "local"), volume("c", "local", "Retain"), thing("PersistentVolume", "d")]
+    assert volumes_by_class({"items": items}) == {"local": ("a (shop/data)", "b (shop/data)")}
+    assert volumes_by_class(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "volumes", "refused"),
+    [
+        ({HELD_BY_VOLUMES: "true"}, {"local": ("pvc-1 (shop/data)",)}, "pvc-1 (shop/data)"),
+        ({HELD_BY_VOLUMES: "true"}, {"local": tuple(f"v{n}" for n in range(10))}, "v7 and 2 more"),
+        ({HELD_BY_VOLUMES: "true"}, {"another": ("pvc-1 (shop/data)",)}, ""),
+        ({HELD_BY_VOLUMES: "true"}, {}, ""),
+        ({}, {"local": ("pvc-1 (shop/data)",)}, ""),
+    ],
+)
+def test_a_class_is_not_deleted_while_volumes_hold_it(
+    annotations: dict[str, str], volumes: dict[str, tuple[str, ...]], refused: str
+) -> None:
+    item = {**thing("StorageClass", "local"), "apiVersion": "storage.k8s.io/v1"}
+    item["metadata"] = {"name": "local", "annotations": annotations}
+    (held,) = parse_set(name="s", objects=[item]).objects
+    ref = ref_of(held)
+    seen = SetSeen(live={ref.key: held}, inventory=Inventory((ref,), "x"), volumes=volumes)
+    want = parse_set(name="s", objects=[], absent=True)
+    if not refused:
+        assert [change.name for change in plan_manifests(want, seen)] == ["delete StorageClass local"]
+        return
+    with pytest.raises(SlipwayError) as caught:
+        plan_manifests(want, seen)
+    assert refused in str(caught.value)
+    assert "Retain" in str(caught.value)

@@ -4,14 +4,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_addons import (
+    READER,
+    WRITER,
     Asked,
+    Kept,
     Reply,
     balanced_service,
+    claim_object,
+    claim_words,
     ingress_objects,
     job_objects,
     judge_balanced,
@@ -19,6 +25,8 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_addons
     judge_metrics,
     judge_refusal,
     judge_routes,
+    judge_volume,
+    kept_job,
     privileged_pod,
     route_object,
 )
@@ -29,8 +37,6 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_full i
     judge_bad_version,
     judge_liveness,
     judge_rollout,
-    judge_volume,
-    kept_objects,
     rolled_objects,
     scaled_objects,
 )
@@ -130,8 +136,9 @@ def test_what_is_put_up_belongs_to_the_namespace() -> None:
         *rolled_objects("n", "i", "1"),
         *scaled_objects("n", "i"),
         failing_object("n", "i"),
-        *kept_objects("n", "i", "c", write=True),
-        *kept_objects("n", "i", "c", write=False),
+        claim_object("n", "c"),
+        kept_job("n", "i", WRITER),
+        kept_job("n", "i", READER),
     ]
     assert {item["metadata"]["namespace"] for item in objects} == {"n"}
     assert all(item["apiVersion"] and item["kind"] for item in objects)
@@ -168,7 +175,7 @@ def test_a_bad_version(load: Load, held: str, undone: str, ok: bool, part: str) 
     assert part in check.seen
 
 
-def test_scaling_health_and_volumes() -> None:
+def test_scaling_and_health() -> None:
     assert (
         judge_autoscaler(3, 1, (31.0, 45.0), "").seen == "1 -> 3 pods under load after 31 s, 1 without after 45 s more"
     )
@@ -176,5 +183,48 @@ def test_scaling_health_and_volumes() -> None:
     assert "2 pods are still there" in judge_autoscaler(2, 2, (30.0, 150.0), "").seen
     assert judge_liveness(1).ok
     assert not judge_liveness(0).ok
-    assert judge_volume("", "").ok
-    assert "kept-read" in judge_volume("", "kept-read: failed").seen
+
+
+READ = Kept("pvc-1", "w1", "content of file: mount-tester new file")
+LEFT = "volume pvc-1 is Released and not removed"
+
+
+@pytest.mark.parametrize(
+    ("kept", "ok", "part", "hint"),
+    [
+        (READ, True, "1 of 1 files read by a second pod on w1; volume pvc-1 was removed with its claim", ""),
+        (Kept(waits="the claim is Pending: nobody"), False, "the claim is Pending: nobody", "get deployment,pods"),
+        (Kept("pvc-1", trouble="the Job kept-writer failed"), False, "kept-writer failed", "journalctl -u kubelet"),
+        (Kept("pvc-1", "w1", "no such file"), False, "the second pod read no such file", "journalctl -u kubelet"),
+        (Kept("pvc-1", "w1"), False, "the second pod read nothing", "journalctl -u kubelet"),
+        (dataclasses.replace(READ, left=LEFT), False, LEFT, "--namespace slipway-storage get deployment,pods"),
+    ],
+)
+def test_a_volume(kept: Kept, ok: bool, part: str, hint: str) -> None:
+    check = judge_volume(kept, "slipway-storage")
+    assert check.ok == ok
+    assert part in check.seen
+    assert hint in check.hint
+
+
+def event(minute: int, text: str, *, kind: str = "PersistentVolumeClaim", **fields: str) -> dict[str, t.Any]:
+    time = f"2026-11-22T10:{minute:02}:00Z"
+    return {"involvedObject": {"kind": kind, "name": "kept"}, "lastTimestamp": time, "message": text, **fields}
+
+
+PENDING: dict[str, t.Any] = {"status": {"phase": "Pending"}}
+
+
+@pytest.mark.parametrize(
+    ("claim", "events", "said"),
+    [
+        ({"status": {"phase": "Bound"}}, [event(1, "x")], ""),
+        (PENDING, [event(2, "waits for\nsomebody"), event(1, "first")], "the claim is Pending: waits for somebody"),
+        (PENDING, [event(1, "it failed", type="Warning"), event(2, "waits")], "the claim is Pending: it failed"),
+        (PENDING, [event(2, "of a pod", kind="Pod")], "the claim is Pending: nobody says why"),
+        (PENDING, [event(2, "x" * 300)], f"the claim is Pending: {'x' * 200}..."),
+        (None, [], "the claim is not there: nobody says why"),
+    ],
+)
+def test_a_claims_words(claim: dict[str, t.Any] | None, events: list[dict[str, t.Any]], said: str) -> None:
+    assert claim_words(claim, {"items": events}) == said

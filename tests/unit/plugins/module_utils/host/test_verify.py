@@ -104,7 +104,7 @@ class Cluster:
         return {"responses": [request.partition("msg=")[2] if "echo" in request else target["metadata"]["name"]]}
 
 
-ADDONS = ("metrics", "pod security", "ingress", "gateway", "load balancer")
+ADDONS = ("metrics", "pod security", "ingress", "gateway", "load balancer", "volume")
 
 
 EVENT = {"type": "Warning", "reason": "Failed", "message": "no such image", "involvedObject": {"name": "probe-1"}}

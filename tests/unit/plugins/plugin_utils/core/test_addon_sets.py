@@ -4,12 +4,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pathlib
+import stat
+import subprocess
 import typing as t
 
 import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import (
     generated_fields,
+    is_held_by_volumes,
     parse_set,
     ref_of,
     unpack,
@@ -20,8 +26,15 @@ from ansible_collections.slipway.cluster.plugins.plugin_utils.core.spec import l
 from tests.unit.plugins.cluster import Cluster, one_and_two
 
 POOLS = {"pools": [{"name": "office", "addresses": ["10.0.0.240-10.0.0.250"]}]}
-EVERYTHING: dict[str, t.Any] = {"slipway_ingress": {"enabled": True}, "slipway_load_balancer": POOLS}
-IMAGES = ("coredns", "metrics-server", "traefik", "metallb-controller", "metallb-speaker")
+EVERYTHING: dict[str, t.Any] = {
+    "slipway_ingress": {"enabled": True},
+    "slipway_load_balancer": POOLS,
+    "slipway_storage": {"enabled": True},
+}
+IMAGES = (
+    *("coredns", "metrics-server", "traefik", "metallb-controller", "metallb-speaker"),
+    *("local-path-provisioner", "volume-helper"),
+)
 DEFINITION = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "d"}}
 
 
@@ -66,6 +79,7 @@ def test_every_set_is_one_the_module_takes() -> None:
         ({"slipway_ingress": {"enabled": False}}, {"ingress", "gateway-api"}),
         ({"slipway_ingress": {"enabled": True, "gateway": False}}, {"gateway-api"}),
         ({"slipway_load_balancer": {"pools": []}}, {"load-balancer"}),
+        ({"slipway_storage": {"enabled": False}}, {"storage"}),
     ],
 )
 def test_each_can_be_switched_off(variables: dict[str, t.Any], gone: set[str]) -> None:
@@ -91,9 +105,9 @@ def test_images_go_where_they_can_run() -> None:
     held = {name: addons.images_for(spec, spec.nodes[name]) for name in ("cp1", "w1")}
     assert "traefik" in held["w1"] - held["cp1"]
     assert "metrics-server" in held["cp1"] - held["w1"]
-    assert {"coredns", "pause", "agnhost", "metallb-speaker"} <= held["cp1"] & held["w1"]
+    assert {"coredns", "pause", "agnhost", "metallb-speaker", "volume-helper"} <= held["cp1"] & held["w1"]
     plain = one_and_two().spec()
-    assert "traefik" not in addons.images_for(plain, plain.nodes["w1"])
+    assert not {"traefik", "volume-helper"} & addons.images_for(plain, plain.nodes["w1"])
 
 
 def test_nodes_that_take_traffic_are_labelled() -> None:
@@ -107,7 +121,7 @@ def test_a_bundle_without_an_addon_is_an_error_only_where_it_was_asked_for() -> 
     spec = one_and_two(**EVERYTHING).spec()
     problems = addons.lacks(spec, {"coredns"}, set(), "bundle")
     told = {problem.found.split(" for ")[1].split(",")[0]: problem.warning for problem in problems}
-    assert told == {"metrics": True, "load-balancer": False, "gateway-api": False, "ingress": False}
+    assert told == {"metrics": True, "storage": False, "load-balancer": False, "gateway-api": False, "ingress": False}
     assert addons.lacks(one_and_two().spec(), set(IMAGES), set(), "bundle") == []
     left = sets(one_and_two(), images=["coredns"])
     assert "metrics" not in left, "what the bundle cannot give is neither applied nor removed"
@@ -234,6 +248,68 @@ def test_addresses_come_from_the_pools() -> None:
     assert generated_fields(found["Secret slipway-load-balancer/memberlist"]) == ("secretkey",)
 
 
+# --- storage ----------------------------------------------------------------------------------------------------------
+def config_map(**settings: t.Any) -> dict[str, str]:
+    found = objects(everything(slipway_storage={"enabled": True, **settings})["storage"])
+    data: dict[str, str] = found["ConfigMap slipway-storage/local-path-provisioner"]["data"]
+    return data
+
+
+def test_volumes_lie_where_the_spec_says() -> None:
+    (listed,) = json.loads(config_map(path="/srv/volumes")["config.json"])["nodePathMap"]
+    assert listed == {"node": "DEFAULT_PATH_FOR_NON_LISTED_NODES", "paths": ["/srv/volumes"]}
+
+
+def test_another_place_for_volumes_makes_another_provisioner() -> None:
+    name = "Deployment slipway-storage/local-path-provisioner"
+    made = [
+        objects(everything(slipway_storage={"enabled": True, "path": path})["storage"])[name]["spec"]["template"]
+        for path in ("/srv/volumes", "/srv/volumes", "/srv/other")
+    ]
+    assert made[0] == made[1] != made[2]
+
+
+def test_a_helper_is_root_with_two_capabilities_and_no_token() -> None:
+    pod = json.loads(config_map()["helperPod.yaml"])["spec"]
+    (container,) = pod["containers"]
+    assert container["name"] == "helper-pod", "the provisioner reads the log of a container of this name"
+    assert container["image"] == "slipway.local/volume-helper:1"
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["DAC_OVERRIDE", "FOWNER"]}
+    assert pod["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_the_class_waits_for_a_pod_and_is_the_default_one_if_wanted(default: bool) -> None:
+    found = objects(everything(slipway_storage={"enabled": True, "default_class": default})["storage"])
+    made = found["StorageClass local-path"]
+    assert made["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == str(default).lower()
+    assert made["volumeBindingMode"] == "WaitForFirstConsumer"
+    assert is_held_by_volumes(made)
+    pod = found["Deployment slipway-storage/local-path-provisioner"]["spec"]["template"]["spec"]
+    args = pod["containers"][0]["args"]
+    assert f"--provisioner-name={made['provisioner']}" in args
+
+
+def test_the_scripts_close_the_directory_and_remove_the_volume(tmp_path: pathlib.Path) -> None:
+    """They are run by a real shell."""
+    (tmp_path / "volumes").mkdir(mode=0o755)
+    volume = tmp_path / "volumes" / "pvc-1_shop_data"
+    data = config_map()
+
+    def run(script: str) -> None:
+        subprocess.run(["sh", "-c", data[script]], check=True, env={**os.environ, "VOL_DIR": str(volume)})
+
+    for _again in range(2):
+        run("setup")
+    assert stat.S_IMODE(volume.stat().st_mode) == 0o777
+    assert stat.S_IMODE(volume.parent.stat().st_mode) == 0o700
+    (volume / "below").mkdir()
+    (volume / "below" / "file").write_text("x")
+    for _again in range(2):
+        run("teardown")
+    assert list(volume.parent.iterdir()) == []
+
+
 def test_what_is_expected_of_the_cluster() -> None:
     spec = one_and_two(**EVERYTHING).spec()
     expected = addons.expectations(spec, {"w1": "10.0.0.21", "w2": "10.0.0.22"})
@@ -243,6 +319,7 @@ def test_what_is_expected_of_the_cluster() -> None:
         "ingress": ["10.0.0.21", "10.0.0.22"],
         "gateway": ["slipway-ingress", "default"],
         "load_balancer": "slipway-load-balancer",
+        "storage": ["slipway-storage", "local-path"],
     }
     behind = one_and_two(**{**EVERYTHING, "slipway_ingress": {"enabled": True, "expose": "load_balancer"}}).spec()
     assert addons.expectations(behind, {})["ingress_service"] == ["slipway-ingress", "traefik"]

@@ -481,6 +481,16 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
     ({"slipway_node_address": "127.0.0.1"}, "not an address other hosts can reach"),
     ({"slipway_host": {"swap": "off"}}, "one of disable, keep"),
     ({"slipway_host": {"swap": False}}, "one of disable, keep"),
+    ({"slipway_storage": {"path": "volumes"}}, "not an absolute path in its shortest form"),
+    ({"slipway_storage": {"path": "/srv/../etc"}}, "not an absolute path in its shortest form"),
+    ({"slipway_storage": {"path": "/srv/volumes/"}}, "not an absolute path in its shortest form"),
+    ({"slipway_storage": {"path": "/srv/my volumes"}}, "not an absolute path in its shortest form"),
+    ({"slipway_storage": {"path": "/"}}, "not an absolute path in its shortest form"),
+    ({"slipway_storage": {"path": "/var/lib/kubelet/volumes"}}, "Slipway's /var/lib/kubelet lie in one another"),
+    ({"slipway_storage": {"path": "/var/lib"}}, "lie in one another"),
+    ({"slipway_storage": {"path": "/opt/slipway/volumes"}}, "Slipway's /opt/slipway lie in one another"),
+    ({"slipway_storage": {"path": "/tmp/volumes"}}, "lies in /tmp, which is the system's"),
+    ({"slipway_storage": {"path": "/srv"}}, "is there for others too"),
     ({"slipway_ignore_preflight": ["memry"]}, "did you mean memory?"),
     ({"slipway_secret_registry_passwords": "s3cret"}, "the value is not shown"),
     ({"slipway_groups": {"workers": ""}}, "empty, or more"),
@@ -504,6 +514,14 @@ def test_a_pod_cidr_too_small_for_the_hosts() -> None:
 def test_more_pods_than_addresses_is_a_warning() -> None:
     spec = load(cluster(slipway_kubelet={"maxPods": 300}), SETS)
     assert any("300 pods may run on a node whose /24 has 253 addresses" in text for text in warnings(spec))
+
+
+@pytest.mark.parametrize("path", ["/var/lib/slipway-volumes", "/srv/volumes", "/data", "/mnt/disk1/k8s_volumes"])
+def test_volumes_on_a_nodes_disk_are_a_warning_where_they_are_on(path: str) -> None:
+    spec = load(cluster(slipway_storage={"enabled": True, "path": path}), SETS)
+    (text,) = warnings(spec)
+    assert "a volume stays on the disk of one node" in text
+    assert warnings(load(cluster(slipway_storage={"path": path}), SETS)) == []
 
 
 def test_no_control_plane() -> None:
