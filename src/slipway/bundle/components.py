@@ -69,12 +69,7 @@ def plan_components(versions: VersionSet, recipes: t.Mapping[str, Recipe], artif
 
 
 def _component(recipe: Recipe, version: str, versions: VersionSet, artifacts: Path) -> Component:
-    if recipe.package:
-        directory, files = artifacts, ()
-    elif recipe.wheel:
-        directory, files = artifacts / "wheels" / recipe.name / version, ("requirements.txt",)
-    else:
-        directory, files = artifacts / "go" / recipe.name / version, ("go.mod", "go.sum")
+    directory, files = _pinned_by(recipe, version, artifacts)
     pins = [(directory / file).read_text(encoding="utf-8") for file in files]
     images = [output.name for output in recipe.outputs if output.kind == "image"]
     return Component(
@@ -85,6 +80,15 @@ def _component(recipe: Recipe, version: str, versions: VersionSet, artifacts: Pa
         go_sum="".join(pins[1:]),
         references={name: versions.images[name].bundle for name in images},
     )
+
+
+def _pinned_by(recipe: Recipe, version: str, artifacts: Path) -> tuple[Path, tuple[str, ...]]:
+    """Where a build runs, and the files there that pin its bytes."""
+    if recipe.package:
+        return artifacts, ()
+    if recipe.wheel:
+        return artifacts / "wheels" / recipe.name / version, ("requirements.txt",)
+    return artifacts / "go" / recipe.name / version, ("go.mod", "go.sum")
 
 
 def component_key(component: Component, toolchain: Toolchain) -> str:
