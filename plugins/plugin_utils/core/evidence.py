@@ -74,6 +74,8 @@ def judge(
         holder = min(holders, key=lambda name: (not marks[name].complete, *_rank(marks, name)), default="")
         if not formed and not members:
             generator = _unfinished(holders, marks, problems)
+        elif not members:
+            problems += _no_quorum([node.name for node in spec.etcd_members], formed, marks)
     else:
         leader = holder = generator = min(answered, default=min(voters, default=""))
         problems += _not_provably_new(voters, probes, outside)
@@ -119,6 +121,21 @@ def _unfinished(holders: list[str], marks: t.Mapping[str, Marks], problems: list
         )
     )
     return None
+
+
+def _no_quorum(voters: t.Sequence[str], formed: t.Sequence[str], marks: t.Mapping[str, Marks]) -> list[Problem]:
+    """A member that has nothing can join only where a quorum of the others answers."""
+    bare = [name for name in voters if name in marks and not (marks[name].etcd_formed or marks[name].etcd_intent)]
+    if not bare:
+        return []
+    return [
+        Problem(
+            ", ".join(bare),
+            f"no member of etcd, and the members that were ({', '.join(formed)}) answer nothing: they have no quorum",
+            f"{len(voters) // 2 + 1} of {len(voters)} members with their data, running and reachable",
+            "bring back hosts that have etcd's data; where it is lost, restore etcd from a snapshot first",
+        )
+    ]
 
 
 def _disagreement(holders: t.Sequence[str], marks: t.Mapping[str, Marks]) -> list[Problem]:

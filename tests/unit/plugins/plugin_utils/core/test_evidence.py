@@ -78,9 +78,15 @@ TABLE: list[tuple[str, dict[str, Host | None], tuple[str, str | None, bool], lis
     ),
     (
         "a host that is new in an existing cluster makes nothing",
-        {"cp1": BARE, "cp2": MEMBER, "w1": JOINED},
+        {"cp1": BARE, "cp2": dataclasses.replace(MEMBER, members=(Member("1", healthy=True),)), "w1": JOINED},
         ("cp2", None, False),
         [],
+    ),
+    (
+        "two that are new beside the only member that is left",
+        {"cp1": BARE, "cp2": BARE, "cp3": dataclasses.replace(MEMBER, api=False), "w1": JOINED},
+        ("cp3", None, False),
+        ["cp1, cp2: no member of etcd, and the members that were (cp3) answer nothing: they have no quorum"],
     ),
     (
         "a silent member of an existing cluster",
