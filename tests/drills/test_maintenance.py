@@ -58,8 +58,8 @@ REBOOT = """
 
 @pytest.fixture(scope="module")
 def cluster() -> collections.abc.Iterator[Lab]:
-    """Three and three."""
-    with support.lab_of(support.lab_name("mt"), control_plane=3, workers=3) as lab:
+    """Three and three, with a default route: the client, a process of a host, asks Service addresses."""
+    with support.lab_of(support.lab_name("mt"), control_plane=3, workers=3, isolated=False) as lab:
         support.ansible_run(lab.inventory, "apply").require()
         yield lab
 
@@ -176,6 +176,9 @@ def test_nobody_notices_that_every_host_is_rebooted(cluster: Lab, service: str, 
                 support.wait_for("the third host's turn", lambda: None if runs(cluster)["cp3"] else "no", timeout=1200)
             finally:
                 os.killpg(first.pid, signal.SIGKILL)
+        support.wait_for(
+            "the third host is up", lambda: support.ask(cluster, "cp3", "true").stderr or None, timeout=120
+        )
         support.slipway(*words, "all:!w1", timeout=3600).require()
     print(f"five hosts rebooted in {time.monotonic() - started:.0f} s: {json.dumps(told)}")
     assert told["asked"] > 100
