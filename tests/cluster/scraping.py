@@ -53,15 +53,19 @@ def run_commands(lab: Lab) -> dict[str, str]:
 
 def targets(lab: Lab) -> list[Target]:
     """What a Prometheus with the page's configuration scrapes now."""
-    config = next(text for text in blocks("yaml") if text.startswith("scrape_configs:"))
     nodes, pods = support.objects(lab, "nodes"), support.objects(lab, "pods", "-A")
-    return [target for job in yaml.safe_load(config)["scrape_configs"] for target in _of(job, nodes, pods)]
+    return [target for job in configured() for target in _of(job, nodes, pods)]
 
 
 def jobs() -> list[str]:
+    """The names of the page's jobs."""
+    return [job["job_name"] for job in configured()]
+
+
+def configured() -> list[Item]:
     """The page's jobs."""
     config = next(text for text in blocks("yaml") if text.startswith("scrape_configs:"))
-    return [job["job_name"] for job in yaml.safe_load(config)["scrape_configs"]]
+    return t.cast("list[Item]", yaml.safe_load(config)["scrape_configs"])
 
 
 def _of(job: Item, nodes: t.Sequence[Item], pods: t.Sequence[Item]) -> list[Target]:

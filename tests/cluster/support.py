@@ -121,6 +121,11 @@ def ask(lab: Lab, host: str, *command: str, stdin: str | None = None, timeout: f
     return labs.ssh(lab, host, list(command), stdin=stdin, timeout=timeout)
 
 
+def answers(lab: Lab, host: str) -> None:
+    """Wait until a host answers over SSH."""
+    wait_for(f"{host} answers", lambda: ask(lab, host, "true").stderr or None, timeout=120)
+
+
 def on(lab: Lab, host: str, *command: str, stdin: str | None = None, timeout: float = 120) -> str:
     """What an argv list wrote to stdout on a host; an AssertionError with all it said if it failed."""
     done = ask(lab, host, *command, stdin=stdin, timeout=timeout)

@@ -78,7 +78,7 @@ def fall_silent(lab: Lab) -> collections.abc.Callable[[], object]:
     script = f"systemd-run --on-active={AFTER_SECONDS} nft delete table inet drill; ( sleep 1; {rules} ) >&- 2>&- &"
     support.shell(lab, "cp2", script)
     time.sleep(1)
-    return lambda: support.wait_for("cp2 answers", lambda: support.ask(lab, "cp2", "true").stderr or None, timeout=120)
+    return lambda: support.answers(lab, "cp2")
 
 
 CASES = [stop_api_server, cut_first, cut_leader, fall_silent]

@@ -165,6 +165,17 @@ class Machine:
             time.sleep(interval)
 
 
+def still_lacking(
+    machine: Machine, what: str, lacking: t.Callable[[], t.Optional[str]], *, timeout: float, interval: float = 0.5
+) -> str:
+    """Machine.wait for who wants to tell and not to fail: what it would have said, empty once nothing is lacking."""
+    try:
+        machine.wait(what, lacking, timeout=timeout, interval=interval)
+    except SlipwayError as error:
+        return error.problems[0].found
+    return ""
+
+
 def _uid(name: str) -> int:
     """The number of a user; a number may stand for one without a name, such as a container's."""
     if name.isdigit():

@@ -21,7 +21,7 @@ from ..core.verify_workload import APPS, BACKEND, PodSeen
 from .api_proxy import ApiProxy, open_proxy
 from .etcdctl import Etcdctl
 from .kubectl import Kubectl
-from .machine import Machine
+from .machine import Machine, still_lacking
 from .verify_addons import AddonChecks, Addons
 from .verify_full import FullChecks
 from .verify_talk import Talk, message, parallel
@@ -187,15 +187,14 @@ class _Run:
         done = "started a pod on every Ready node, and a Deployment"
         if not ready:
             return Check("pods start", ok=False, done=done, seen="no Node is Ready")
-        try:
-            self._machine.wait("the pods", lacking, timeout=self._want.timeout, interval=0.5)
-        except SlipwayError as error:
+        trouble = still_lacking(self._machine, "the pods", lacking, timeout=self._want.timeout)
+        if trouble:
             hint = (
                 "see kubectl describe of such a pod while this runs; the kubelet's and containerd's journal on its node"
             )
             events = self._kubectl.json(["get", "events", f"--namespace={self._namespace}"])
             waiting = [pod.name for app in APPS for pod in verify_workload.pods_of(self._pods(), app) if pod.lack]
-            seen = "; ".join([error.problems[0].found, *verify_workload.warned(events, waiting)])
+            seen = "; ".join([trouble, *verify_workload.warned(events, waiting)])
             return Check("pods start", ok=False, done=done, seen=seen, hint=hint)
         count = len(self._pods()["items"])
         return Check("pods start", ok=True, done=done, seen=f"{count} pods ready on {len(ready)} nodes")
@@ -221,10 +220,9 @@ class _Run:
         hint = (
             "see: systemctl status kube-controller-manager kube-scheduler on a control-plane host, kubelet on the nodes"
         )
-        try:
-            self._machine.wait("the replacement", lacking, timeout=self._want.timeout, interval=0.5)
-        except SlipwayError as error:
-            return Check("replacement", ok=False, done=done, seen=error.problems[0].found, hint=hint)
+        trouble = still_lacking(self._machine, "the replacement", lacking, timeout=self._want.timeout)
+        if trouble:
+            return Check("replacement", ok=False, done=done, seen=trouble, hint=hint)
         new = [
             pod
             for pod in verify_workload.pods_of(self._pods(), BACKEND)

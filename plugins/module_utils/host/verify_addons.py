@@ -18,13 +18,12 @@ import typing as t
 
 from ..core import verify, verify_addons
 from ..core.nodes import NodesSeen
-from ..core.problems import SlipwayError
 from ..core.verify import Check
 from ..core.verify_addons import KEPT, READER, REQUESTS, WRITER, Asked, Kept, Reply
 from .api_proxy import ApiProxy
 from .generate import self_signed
 from .kubectl import Kubectl
-from .machine import Machine
+from .machine import Machine, still_lacking
 from .verify_talk import message, parallel
 
 _ASK_SECONDS = 5.0
@@ -182,7 +181,7 @@ class AddonChecks:
             found = self._kubectl.json(["get", "pv", volume, "--ignore-not-found"])
             return f"volume {volume} is {found['status'].get('phase')} and not removed" if found else None
 
-        return self._trouble("the volume's end", still, timeout) if volume else ""
+        return still_lacking(self._machine, "the volume's end", still, timeout=timeout) if volume else ""
 
     def _job_trouble(self, name: str, timeout: float) -> str:
         """Why a Job has not ended well; empty once it has."""
@@ -191,19 +190,11 @@ class AddonChecks:
             status = self._kubectl.json(["get", "job", name, self._where])["status"]
             return None if status.get("succeeded") or status.get("failed") else f"the Job {name} has not ended"
 
-        trouble = self._trouble(f"Job {name}", lacking, timeout)
+        trouble = still_lacking(self._machine, f"Job {name}", lacking, timeout=timeout)
         if trouble or self._kubectl.json(["get", "job", name, self._where])["status"].get("succeeded"):
             return trouble
         said = self._kubectl.run(["logs", f"job/{name}", self._where], check=False)
         return f"the Job {name} failed: {(said.stdout or said.stderr).strip()[-160:]}"
-
-    def _trouble(self, what: str, lacking: t.Callable[[], t.Optional[str]], timeout: float) -> str:
-        """What is still lacking when the time is over."""
-        try:
-            self._machine.wait(what, lacking, timeout=timeout, interval=0.5)
-        except SlipwayError as error:
-            return error.problems[0].found
-        return ""
 
     @property
     def _where(self) -> str:

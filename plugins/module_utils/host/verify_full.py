@@ -12,11 +12,10 @@ import typing as t
 
 from ..core import verify, verify_full, verify_workload
 from ..core.manifests import unsettled
-from ..core.problems import SlipwayError
 from ..core.verify import Check
 from ..core.verify_full import FAILING, ROLLED, SCALED, Load
 from .kubectl import Kubectl
-from .machine import Machine
+from .machine import Machine, still_lacking
 from .verify_talk import Talk
 
 # A version that never becomes ready is given this long to do harm.
@@ -108,11 +107,7 @@ class FullChecks:
         def lacking() -> t.Optional[str]:
             return unsettled(self._kubectl.json(["get", "deployment", name, f"--namespace={self._namespace}"]))
 
-        try:
-            self._machine.wait(f"Deployment {name}", lacking, timeout=timeout, interval=0.5)
-        except SlipwayError as error:
-            return error.problems[0].found
-        return ""
+        return still_lacking(self._machine, f"Deployment {name}", lacking, timeout=timeout)
 
     @contextlib.contextmanager
     def _under_load(self, service: str, request: str) -> t.Iterator[_Requests]:

@@ -18,6 +18,7 @@ SERVICE_UNIT = "slipway-keeper.service"
 PROGRAM = f"{paths.SLIPWAY_VAR}/keeper.pyz"
 NODES = f"{paths.SLIPWAY_ETC}/nodes.json"
 CERTIFICATES = f"{paths.SLIPWAY_ETC}/certificates.json"
+METRICS = f"{paths.SLIPWAY_VAR}/keeper.prom"
 
 
 def keeper_target(*, zipapp: str, nodes: t.Sequence[Node], certificates: t.Mapping[str, t.Any]) -> HostState:

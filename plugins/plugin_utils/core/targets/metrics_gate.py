@@ -19,13 +19,12 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.state import 
 from ..addons.ingress import METRICS_PORT as TRAEFIK_PORT
 from ..layout import INGRESS_LABEL, Layout, Node
 from ..spec.model import ENDPOINTS_PORT
-from . import control_plane, etcd, paths
+from . import control_plane, etcd, keeper, paths
 from .network import KUBE_PROXY_METRICS
 from .text import SANDBOX, Service
 
 UNIT = "slipway-metrics.service"
 PROGRAM = f"{paths.SLIPWAY_VAR}/metrics_gate.py"
-KEEPER = f"{paths.SLIPWAY_VAR}/keeper.prom"
 SERVING = "/var/lib/kubelet/pki/kubelet-server-current.pem"
 
 
@@ -65,7 +64,7 @@ def sources(layout: Layout, node: Node) -> dict[str, str]:
     if node.etcd:
         found["etcd"] = f"http://127.0.0.1:{etcd.METRICS_PORT}/metrics"
     if node.control_plane:
-        found["keeper"] = KEEPER
+        found["keeper"] = keeper.METRICS
         found["kube-controller-manager"] = f"https://127.0.0.1:{control_plane.CONTROLLER_MANAGER_PORT}/metrics"
         found["kube-scheduler"] = f"https://127.0.0.1:{control_plane.SCHEDULER_PORT}/metrics"
     if layout.ingress_on_hosts and INGRESS_LABEL in node.labels:
