@@ -15,6 +15,9 @@ import typing as t
 
 import pytest
 import yaml
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 ROOT = pathlib.Path(__file__).parents[2]
 MODULE_UTILS = ROOT / "plugins/module_utils"
@@ -292,6 +295,23 @@ def test_plays_gather_no_facts() -> None:
         if "hosts" in play and play.get("gather_facts") is not False
     ]
     assert gathering == []
+
+
+def test_turns_are_in_the_order_of_the_inventory() -> None:
+    """``group_by`` adds hosts as they answer, so the group alone would make the order of turns a matter of luck."""
+    turns = 0
+    for path in PLAYBOOKS:
+        for play in load(path):
+            for group in re.findall(r"if '(\w+)' in groups", play.get("hosts", "")) if "serial" in play else ():
+                inventory = InventoryManager(loader=DataLoader(), sources=["w3,w1,w2,"])
+                inventory.add_group(group)
+                for host in ("w2", "w1", "w3"):
+                    inventory.add_host(host, group)
+                templar = Templar(loader=DataLoader(), variables={"groups": inventory.groups})
+                pattern = templar.template(trust_as_template(play["hosts"]))
+                assert [host.name for host in inventory.get_hosts(pattern)] == ["w3", "w1", "w2"], play["name"]
+                turns += 1
+    assert turns == 5
 
 
 @pytest.mark.parametrize("verb", ["apply", "plan", "verify", "reset", "kubeconfig"])
