@@ -89,10 +89,8 @@ class Want:
 
 
 def parse(params: dict[str, t.Any]) -> Want:
-    """The parameters as typed data; without endpoints this host's own member is asked."""
-    endpoints = params["etcd_endpoints"] or ["https://127.0.0.1:2379"]
-    etcdctl = Etcdctl.from_params(Machine(), {**params, "etcd_endpoints": endpoints})
-    return Want(params["name"], params["peer_url"], etcdctl)
+    """The parameters as typed data."""
+    return Want(params["name"], params["peer_url"], Etcdctl.from_params(Machine(), params))
 
 
 def observe(_machine: Machine, want: Want) -> tuple[Member, ...]:
@@ -107,7 +105,7 @@ def plan(want: Want, seen: tuple[Member, ...]) -> list[Change]:
 
 def apply(_machine: Machine, want: Want, change: Change) -> None:
     """Take the member out."""
-    want.etcdctl.remove(change.data)
+    want.etcdctl.remove(change.data.id)
 
 
 def main() -> None:

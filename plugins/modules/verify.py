@@ -218,7 +218,6 @@ def parse(params: dict[str, t.Any]) -> VerifyWant:
     expected: dict[str, t.Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
     }
-    endpoints = params["etcd_endpoints"] or ["https://127.0.0.1:2379"]
     return VerifyWant(
         kubectl=params["kubectl"],
         kubeconfig=params["kubeconfig"],
@@ -226,7 +225,7 @@ def parse(params: dict[str, t.Any]) -> VerifyWant:
         domain=params["domain"],
         outside_name=params["outside_name"],
         nodes={str(name): str(version or "") for name, version in params["nodes"].items()},
-        etcd=Etcdctl.from_params(Machine(), {**params, "etcd_endpoints": endpoints}),
+        etcd=Etcdctl.from_params(Machine(), params),
         timeout=params["timeout"],
         addons=Addons(**expected),
         full=params["full"],

@@ -12,35 +12,42 @@ from ..core.problems import Problem, SlipwayError
 from ..core.quorum import Member, parse_members
 from .machine import Machine, Output
 
+PROGRAM = "/opt/slipway/etcd/current/etcdctl"
+CA = "/etc/kubernetes/pki/etcd/ca.crt"
+CERTIFICATE = "/etc/kubernetes/pki/etcd/root-client.crt"
+KEY = "/etc/kubernetes/pki/etcd/root-client.key"
+LOCAL = "https://127.0.0.1:2379"
 ARGUMENTS: dict[str, t.Any] = {
-    "etcdctl": {"type": "path", "default": "/opt/slipway/etcd/current/etcdctl"},
+    "etcdctl": {"type": "path", "default": PROGRAM},
     "etcd_endpoints": {"type": "list", "elements": "str", "default": []},
-    "etcd_ca": {"type": "path", "default": "/etc/kubernetes/pki/etcd/ca.crt"},
-    "etcd_certificate": {"type": "path", "default": "/etc/kubernetes/pki/etcd/root-client.crt"},
-    "etcd_key": {"type": "path", "default": "/etc/kubernetes/pki/etcd/root-client.key", "no_log": False},
+    "etcd_ca": {"type": "path", "default": CA},
+    "etcd_certificate": {"type": "path", "default": CERTIFICATE},
+    "etcd_key": {"type": "path", "default": KEY, "no_log": False},
 }
-# A member that is down costs this many seconds whenever all are asked.
+# What all members must agree on may take a slow disk this long.
+_AGREEMENT_SECONDS = 5
+# A member that is down costs this many seconds whenever all are asked how they are, one after the other.
 _ANSWER_SECONDS = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Etcdctl:
-    """etcdctl with some endpoints, any of which may be down; the paths are on this host."""
+    """etcdctl with some endpoints, any of which may be down; the paths are on this host, by default root's own."""
 
     machine: Machine
-    program: str
-    endpoints: tuple[str, ...]
-    ca: str
-    certificate: str
-    key: str
+    program: str = PROGRAM
+    endpoints: tuple[str, ...] = (LOCAL,)
+    ca: str = CA
+    certificate: str = CERTIFICATE
+    key: str = KEY
 
     @classmethod
     def from_params(cls, machine: Machine, params: t.Mapping[str, t.Any]) -> Etcdctl:
-        """From the options in ``ARGUMENTS``."""
+        """From the options in ``ARGUMENTS``; without endpoints this host's own member is asked."""
         return cls(
             machine,
             params["etcdctl"],
-            tuple(params["etcd_endpoints"]),
+            tuple(params["etcd_endpoints"]) or (LOCAL,),
             params["etcd_ca"],
             params["etcd_certificate"],
             params["etcd_key"],
@@ -55,17 +62,32 @@ class Etcdctl:
         listing = self._run(["member", "list"], check=False)
         if listing.rc != 0:
             listing = self._run(["member", "list", "--consistency=s"])
-        data = json.loads(listing.stdout)
-        urls = [url for item in data.get("members") or () for url in item.get("clientURLs") or ()]
-        # With a member down etcdctl ends with 1 and prints what the others said.
-        status = self._run(["endpoint", "status"], endpoints=urls, check=False).stdout if urls else ""
-        return parse_members(data, json.loads(status) if status.strip() else None)
+        return self._with_status(json.loads(listing.stdout))
 
-    def remove(self, member: Member) -> None:
+    def agreed_members(self) -> t.Optional[tuple[Member, ...]]:
+        """All members with their health as a quorum has them; None where there is none to ask, or no certificate."""
+        listing = None if self.missing() else self.ask("member", "list", check=False)
+        return self._with_status(listing) if listing else None
+
+    def _with_status(self, listing: t.Mapping[str, t.Any]) -> tuple[Member, ...]:
+        """Whether a member is healthy is the word of its own client URL."""
+        urls = [url for item in listing.get("members") or () for url in item.get("clientURLs") or ()]
+        # With a member down etcdctl ends with 1 and prints what the others said.
+        return parse_members(listing, self.ask("endpoint", "status", endpoints=urls, check=False) if urls else None)
+
+    def remove(self, member_id: str) -> None:
         """Take the member out of the cluster; one that is already gone is no error."""
-        output = self._run(["member", "remove", member.id], check=False)
+        output = self._run(["member", "remove", member_id], check=False)
         if output.rc != 0 and "member not found" not in output.stderr:
-            raise self._failure(["member", "remove", member.id], output)
+            raise self._failure(["member", "remove", member_id], output)
+
+    def ask(self, *arguments: str, endpoints: t.Optional[t.Sequence[str]] = None, check: bool = True) -> t.Any:
+        """The JSON of a call; None where it gives none. With ``check`` a call that fails is a SlipwayError."""
+        output = self._run(arguments, endpoints=endpoints, check=check)
+        try:
+            return json.loads(output.stdout)
+        except ValueError:
+            return None
 
     def answers(self) -> tuple[list[dict[str, t.Any]], list[dict[str, t.Any]]]:
         """What every member says of its health, and its status, as etcdctl's JSON.
@@ -96,9 +118,10 @@ class Etcdctl:
     ) -> Output:
         asked = list(endpoints or self.endpoints)
         tls = [f"--cacert={self.ca}", f"--cert={self.certificate}", f"--key={self.key}"]
-        limits = [f"--command-timeout={_ANSWER_SECONDS}s", "--dial-timeout=2s", "--write-out=json"]
+        seconds = _ANSWER_SECONDS if arguments[0] == "endpoint" else _AGREEMENT_SECONDS
+        limits = [f"--command-timeout={seconds}s", "--dial-timeout=2s", "--write-out=json"]
         argv = [self.program, f"--endpoints={','.join(asked)}", *tls, *limits, *arguments]
-        output = self.machine.run(argv, check=False, timeout=(_ANSWER_SECONDS + 2) * (len(asked) + 1))
+        output = self.machine.run(argv, check=False, timeout=(seconds + 2) * (len(asked) + 1))
         if check and output.rc != 0:
             raise self._failure(arguments, output)
         return output

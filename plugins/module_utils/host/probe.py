@@ -18,7 +18,8 @@ from ..core.state import SeenPath, SeenState
 from . import facts
 from .artifacts import observe_artifacts
 from .containerd import our_registries
-from .etcd import WAL, observe_marks, observe_members
+from .etcd import WAL, observe_marks
+from .etcdctl import Etcdctl
 from .hold import look
 from .machine import Machine
 from .pki import observe_pki_paths
@@ -46,7 +47,7 @@ def probe(machine: Machine, sysctls: t.Sequence[str] = ()) -> dict[str, t.Any]:
         "artifact_state": observe_artifacts,
         "registries": lambda host: list(our_registries(host)),
         "nodes": observe_nodes,
-        "members": observe_members,
+        "members": lambda host: Etcdctl(host).agreed_members(),
         "record": observe_record,
         "hold": observe_hold,
     }

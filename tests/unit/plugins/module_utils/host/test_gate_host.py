@@ -10,7 +10,6 @@ import typing as t
 import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
-from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
 from ansible_collections.slipway.cluster.plugins.module_utils.host import gate as gates
 from ansible_collections.slipway.cluster.plugins.module_utils.host.etcdctl import Etcdctl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.gate import Gate, parse_gate
@@ -86,14 +85,30 @@ def test_nobody_answers() -> None:
     assert etcdctl(Host(member_list=said({"members": []}))).members() == ()
 
 
+def test_members_by_agreement_are_those_of_a_quorum() -> None:
+    host = Host(member_list=said(MEMBERS), endpoint_status=said([status(10)], 1))
+    assert [member.healthy for member in etcdctl(host).agreed_members() or ()] == [True, False]
+    host = Host(member_list=said(None, 1), local_list=said(MEMBERS))
+    assert etcdctl(host).agreed_members() is None
+    assert len(host.calls) == 1
+    assert etcdctl(Host(), "/absent").agreed_members() is None
+
+
+def test_etcd_is_asked_with_roots_own_certificate() -> None:
+    host = Host(endpoint_health=said([{"health": True}]))
+    assert Etcdctl(host).ask("endpoint", "health") == [{"health": True}]
+    assert host.calls[0][:2] == ["/opt/slipway/etcd/current/etcdctl", "--endpoints=https://127.0.0.1:2379"]
+    assert "--cert=/etc/kubernetes/pki/etcd/root-client.crt" in host.calls[0]
+
+
 def test_a_member_is_removed_once() -> None:
     gone = Output(1, "", "Error: etcdserver: member not found")
     host = Host(member_remove=[said({}), gone, Output(1, "", "Error: etcdserver: unhealthy cluster")])
-    etcdctl(host).remove(Member("a"))
-    etcdctl(host).remove(Member("a"))
+    etcdctl(host).remove("a")
+    etcdctl(host).remove("a")
     assert host.calls[0][-3:] == ["member", "remove", "a"]
     with pytest.raises(SlipwayError, match="unhealthy cluster"):
-        etcdctl(host).remove(Member("a"))
+        etcdctl(host).remove("a")
 
 
 def gate(machine: Machine, **params: t.Any) -> Gate:

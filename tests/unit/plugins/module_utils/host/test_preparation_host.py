@@ -207,10 +207,3 @@ def test_a_member_without_quorum_is_not_up(monkeypatch: pytest.MonkeyPatch, answ
     machine = Table(answers={"endpoint health": answer, "journalctl": Output(0, "no leader\n", "")})
     with pytest.raises(SlipwayError, match="no leader"):
         etcd.settle_etcd(machine)
-
-
-def test_etcd_is_asked_with_roots_own_certificate() -> None:
-    machine = Table(answers=HEALTHY)
-    assert etcd.etcdctl(machine, "endpoint", "health") == [{"health": True}]
-    assert "--cert=/etc/kubernetes/pki/etcd/root-client.crt" in machine.commands[0]
-    assert machine.commands[0].startswith("/opt/slipway/etcd/current/etcdctl --endpoints=https://127.0.0.1:2379")
