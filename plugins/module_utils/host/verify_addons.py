@@ -24,11 +24,9 @@ from .api_proxy import ApiProxy
 from .generate import self_signed
 from .kubectl import Kubectl
 from .machine import Machine, still_lacking
-from .verify_talk import message, parallel
+from .verify_talk import SOON_SECONDS, message, parallel, soon
 
 _ASK_SECONDS = 5.0
-# A proxy learns of a new route, and a speaker of a new address, a moment after the API does.
-_SOON_SECONDS = 20.0
 _ARP_TRIES = 5
 
 
@@ -119,23 +117,14 @@ class AddonChecks:
         if not self._want.load_balancer:
             return verify.skipped("load balancer", "slipway_load_balancer has no pools")
         address = self._address_of(self._namespace, verify_addons.BALANCED)
-        hardware = _soon(lambda: who_has(address)) if address else ""
+        hardware = soon(lambda: who_has(address)) if address else ""
         replies = [fetch(address, 80, address, "/hostname") for _each in range(REQUESTS)] if hardware else []
-        return verify_addons.judge_balanced(address, hardware or "", replies, self._want.load_balancer)
+        return verify_addons.judge_balanced(address, hardware, replies, self._want.load_balancer)
 
     def check_job(self) -> Check:
         """A Job that reads what was mounted into it."""
-        name, namespace = verify_addons.JOB, f"--namespace={self._namespace}"
-
-        def ended() -> t.Any:
-            job = self._kubectl.json(["get", "job", name, namespace])
-            return job if job["status"].get("succeeded") or job["status"].get("failed") else None
-
-        job = _soon(ended) or self._kubectl.json(["get", "job", name, namespace])
-        logs = {}
-        for container in ("config", "secret"):
-            said = self._kubectl.run(["logs", f"job/{name}", namespace, f"--container={container}"], check=False)
-            logs[container] = said.stdout or said.stderr
+        job = self._ended_job(verify_addons.JOB)
+        logs = {name: self._logs(verify_addons.JOB, f"--container={name}") for name in ("config", "secret")}
         return verify_addons.judge_job(job, logs)
 
     def check_refusal(self) -> Check:
@@ -166,7 +155,7 @@ class AddonChecks:
         self._kubectl.run(["delete", "job", WRITER, self._where, "--cascade=foreground"])
         self._kubectl.apply([verify_addons.kept_job(self._namespace, self._image, READER)])
         trouble = self._job_trouble(READER, timeout)
-        text = self._kubectl.run(["logs", f"job/{READER}", self._where], check=False).stdout
+        text = self._logs(READER)
         pods = self._kubectl.json(["get", "pods", self._where, f"--selector=app={READER}"])["items"]
         node = str(pods[0]["spec"].get("nodeName", "")) if pods else ""
         return Kept(volume, node=node, text=text, trouble=trouble)
@@ -185,16 +174,24 @@ class AddonChecks:
 
     def _job_trouble(self, name: str, timeout: float) -> str:
         """Why a Job has not ended well; empty once it has."""
+        status = self._ended_job(name, timeout)["status"]
+        if status.get("succeeded"):
+            return ""
+        if not status.get("failed"):
+            return f"the Job {name} has not ended within {timeout:g} s"
+        return f"the Job {name} failed: {self._logs(name).strip()[-160:]}"
 
-        def lacking() -> t.Optional[str]:
-            status = self._kubectl.json(["get", "job", name, self._where])["status"]
-            return None if status.get("succeeded") or status.get("failed") else f"the Job {name} has not ended"
+    def _ended_job(self, name: str, timeout: float = SOON_SECONDS) -> t.Any:
+        """The Job once it has ended in any way, or as it is when ``timeout`` seconds are over."""
+        return soon(
+            lambda: self._kubectl.json(["get", "job", name, self._where]),
+            lambda job: job["status"].get("succeeded") or job["status"].get("failed"),
+            seconds=timeout,
+        )
 
-        trouble = still_lacking(self._machine, f"Job {name}", lacking, timeout=timeout)
-        if trouble or self._kubectl.json(["get", "job", name, self._where])["status"].get("succeeded"):
-            return trouble
-        said = self._kubectl.run(["logs", f"job/{name}", self._where], check=False)
-        return f"the Job {name} failed: {(said.stdout or said.stderr).strip()[-160:]}"
+    def _logs(self, job: str, *more: str) -> str:
+        said = self._kubectl.run(["logs", f"job/{job}", self._where, *more], check=False)
+        return said.stdout or said.stderr
 
     @property
     def _where(self) -> str:
@@ -215,7 +212,7 @@ class AddonChecks:
             entries = ((found or {}).get("status") or {}).get("loadBalancer", {}).get("ingress") or [{}]
             return str(entries[0].get("ip", ""))
 
-        return _soon(given) or ""
+        return soon(given)
 
     def _ask_routes(
         self,
@@ -231,13 +228,14 @@ class AddonChecks:
             if not address:
                 return Asked(good=(Reply(error="no address"),))
             get = functools.partial(fetch, address, secure[0], context=secure[1])
-            first = _soon(lambda: get(host, "/hostname") if not get(host, "/hostname").trouble else None)
-            good = [first or get(host, "/hostname")]
-            good += [get(host, "/hostname") for _each in range(REQUESTS - 1)] if first else []
-            if both and first:
+            first = soon(lambda: get(host, "/hostname"), lambda reply: not reply.trouble)
+            if first.trouble:
+                return Asked(good=(first,))
+            good = [first, *(get(host, "/hostname") for _each in range(REQUESTS - 1))]
+            if both:
                 good += [fetch(address, plain[0], host, "/hostname") for _each in range(REQUESTS)]
             stray = [get(host, "/clientip"), fetch(address, plain[0], f"other.{host}", "/hostname")]
-            return Asked(tuple(good), tuple(stray) if first else ())
+            return Asked(tuple(good), tuple(stray))
 
         return t.cast("dict[str, Asked]", parallel(ask, self._addresses()))
 
@@ -318,16 +316,3 @@ def _interface_of(own: str) -> str:
             if socket.inet_ntoa(answer[20:24]) == own:
                 return name
     return ""
-
-
-_Found = t.TypeVar("_Found")
-
-
-def _soon(look: t.Callable[[], t.Optional[_Found]]) -> t.Optional[_Found]:
-    """What ``look`` finds, asked until it is something or the time is over."""
-    end = time.monotonic() + _SOON_SECONDS
-    while True:
-        found = look()
-        if found or time.monotonic() >= end:
-            return found
-        time.sleep(0.5)

@@ -16,7 +16,7 @@ from ..core.verify import Check
 from ..core.verify_full import FAILING, ROLLED, SCALED, Load
 from .kubectl import Kubectl
 from .machine import Machine, still_lacking
-from .verify_talk import Talk
+from .verify_talk import Talk, soon
 
 # A version that never becomes ready is given this long to do harm.
 _HARM_SECONDS = 8.0
@@ -72,10 +72,7 @@ class FullChecks:
             listing = self._kubectl.json(["get", "pods", f"--namespace={self._namespace}", f"--selector=app={FAILING}"])
             return sum(pod.restarts for pod in verify_workload.pods_of(listing, FAILING))
 
-        end = time.monotonic() + 45
-        while not restarts() and time.monotonic() < end:
-            time.sleep(1)
-        return verify_full.judge_liveness(restarts())
+        return verify_full.judge_liveness(soon(restarts, seconds=45, interval=1))
 
     def check_autoscaler(self, *, metrics: bool) -> Check:
         """More pods under load, and fewer without."""
@@ -93,13 +90,12 @@ class FullChecks:
 
     def _pods_until(self, enough: t.Callable[[int], bool]) -> int:
         """How many pods the scaled Deployment has once that is enough, or at the end of patience."""
-        end = time.monotonic() + _SCALING_SECONDS
-        while True:
+
+        def ready() -> int:
             found = self._kubectl.json(["get", "deployment", SCALED, f"--namespace={self._namespace}"])
-            count = int(found["status"].get("readyReplicas", 0))
-            if enough(count) or time.monotonic() >= end:
-                return count
-            time.sleep(2)
+            return int(found["status"].get("readyReplicas", 0))
+
+        return soon(ready, enough, seconds=_SCALING_SECONDS, interval=2)
 
     def _settled(self, name: str, timeout: float = 60) -> str:
         """Why a Deployment is not there in full, once it is or patience is over; empty if it is."""
@@ -135,9 +131,7 @@ class _Requests:
     def start(self) -> None:
         """Begin, and wait for the first answers."""
         self._thread.start()
-        end = time.monotonic() + 10
-        while not self._answers and time.monotonic() < end:
-            time.sleep(0.1)
+        soon(lambda: self._answers, seconds=10, interval=0.1)
 
     def end(self) -> None:
         """Stop after the requests that are on their way."""

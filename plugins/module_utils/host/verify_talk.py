@@ -22,7 +22,10 @@ _EXECS = 10
 # A pod waits 5 s for each answer, and longer for a name; a broken one must not take the time of all other findings.
 _ASK_SECONDS = 12.0
 _ROUND = 10
+# A proxy learns of a new route, and a speaker of a new address, a moment after the API does.
+SOON_SECONDS = 20.0
 _Key = t.TypeVar("_Key")
+_Found = t.TypeVar("_Found")
 
 
 class Talk:
@@ -189,6 +192,22 @@ def parallel(ask: t.Callable[[_Key], t.Any], keys: t.Sequence[_Key]) -> dict[_Ke
     """Each key with its answer."""
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         return dict(zip(keys, pool.map(ask, keys)))
+
+
+def soon(
+    look: t.Callable[[], _Found],
+    enough: t.Callable[[_Found], t.Any] = bool,
+    *,
+    seconds: float = SOON_SECONDS,
+    interval: float = 0.5,
+) -> _Found:
+    """What ``look`` finds, asked until that is enough, or as it is when the seconds are over."""
+    end = time.monotonic() + seconds
+    while True:
+        found = look()
+        if enough(found) or time.monotonic() >= end:
+            return found
+        time.sleep(interval)
 
 
 def message(status: int, body: str) -> str:

@@ -20,6 +20,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.verify import
 from ansible_collections.slipway.cluster.plugins.module_utils.host import verify
 from ansible_collections.slipway.cluster.plugins.module_utils.host.etcdctl import Etcdctl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine, Output
+from ansible_collections.slipway.cluster.plugins.module_utils.host.verify_talk import soon
 
 Json = dict[str, t.Any]
 
@@ -277,6 +278,25 @@ def test_patience_is_shared_by_all_findings(
     monkeypatch.setattr(time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
     assert failed(run(Cluster("kube-proxy", "pods", "dns"))) == {"kube-proxy", "pod to pod", "DNS inside"}
     assert clock[0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("enough", "seconds", "found", "asked"), [(1, 9.0, 1, 2), (5, 2.0, 4, 5), (0, 0.0, 0, 1), (9, 0.0, 0, 1)]
+)
+def test_what_comes_soon_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, enough: int, seconds: float, found: int, asked: int
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", lambda pause: clock.__setitem__(0, clock[0] + pause))
+    answers: list[int] = []
+
+    def look() -> int:
+        answers.append(len(answers))
+        return answers[-1]
+
+    assert soon(look, lambda number: number >= enough, seconds=seconds) == found
+    assert len(answers) == asked
 
 
 def test_a_termination_takes_everything_down(run: t.Callable[..., dict[str, Check]]) -> None:
