@@ -323,7 +323,12 @@ def _data(
         "roster": _roster(spec, layout, nodes, plan),
         "drain": dataclasses.asdict(spec.drain),
         "remove": {"hosts": list(spec.remove), "dead": spec.remove_dead, "confirm": spec.remove_confirm or ""},
-        "maintain": {"tasks": spec.maintain_tasks or "", "again": spec.maintain_again},
+        "batch": spec.batch,
+        "maintain": {
+            "tasks": spec.maintain_tasks or "",
+            "again": spec.maintain_again,
+            "batch": spec.maintain_batch or spec.batch,
+        },
     }
 
 

@@ -106,7 +106,9 @@ def _register_removal(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
     maintain.add_argument(
         "--tasks", required=True, metavar="FILE", help="a file of Ansible tasks, or os_updates for the ready-made one"
     )
-    maintain.add_argument("--batch", metavar="N", help="workers at a time, a number or a share (default 10%%)")
+    maintain.add_argument(
+        "--batch", metavar="N", help="workers at a time, a number or a share (default: slipway_batch, 10%%)"
+    )
     maintain.add_argument(
         "--again", action="store_true", help="start an unfinished maintenance over, also on the hosts it had finished"
     )

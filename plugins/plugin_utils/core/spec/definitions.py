@@ -37,6 +37,7 @@ class Variable:
 
 _PATH = Text("a path", texts.line)
 _NAME = Text("a text", str)
+_BATCH = Text("a number of hosts, or a share of them such as 10%", texts.batch, r"[1-9][0-9]*%?")
 _HOST = Text("a DNS name or an IP address", texts.host_or_address)
 _URL = Text("an http:// or https:// address", texts.url, r"https?://.+")
 _CIDR = Text("an IPv4 network in CIDR notation such as 10.244.0.0/16", texts.networks)
@@ -806,7 +807,7 @@ _REST = (
     Variable(
         "slipway_batch",
         Scope.RUN,
-        Text("a number of hosts, or a share of them such as 10%", texts.batch, r"[1-9][0-9]*%?"),
+        _BATCH,
         "How many workers apply restarts something on at a time; at least one. Control-plane hosts go one at a time.",
         "10%",
         "2",
@@ -822,9 +823,9 @@ _REST = (
     Variable(
         "slipway_maintain_batch",
         Scope.RUN,
-        Text("a number of hosts, or a share of them such as 10%", texts.batch, r"[1-9][0-9]*%?"),
-        "How many workers maintain takes out of service at a time; at least one.",
-        "10%",
+        _BATCH,
+        "How many workers maintain takes out of service at a time; at least one. Not set: as slipway_batch.",
+        None,
         "2",
     ),
     Variable(

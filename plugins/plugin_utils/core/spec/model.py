@@ -387,7 +387,7 @@ class ClusterSpec:
     remove_confirm: str | None
     maintain_tasks: str | None
     batch: str
-    maintain_batch: str
+    maintain_batch: str | None
     maintain_again: bool
     drain: Drain
     hold_wait: int

@@ -323,6 +323,22 @@ def test_who_has_something_to_do_holds_the_control_plane(bundle: pathlib.Path, v
     assert {"slipway_holding" in own["parents"] for own in data["groups"].values()} == {holds}
 
 
+@pytest.mark.parametrize(
+    ("given", "rolling", "maintenance"),
+    [
+        ({}, "10%", "10%"),
+        ({"slipway_batch": "25%"}, "25%", "25%"),
+        ({"slipway_maintain_batch": "1"}, "10%", "1"),
+        ({"slipway_batch": "25%", "slipway_maintain_batch": "1"}, "25%", "1"),
+    ],
+)
+def test_maintenance_takes_as_many_at_a_time_as_apply_unless_told(
+    bundle: pathlib.Path, given: dict[str, str], rolling: str, maintenance: str
+) -> None:
+    data = make(inputs(one_and_two(**given), bundle))
+    assert (data["batch"], data["maintain"]["batch"]) == (rolling, maintenance)
+
+
 def test_new_hosts_try_the_others_before_anything_is_changed(bundle: pathlib.Path) -> None:
     data = make(holding(inputs(one_and_two(), bundle), "apply"))
     assert set(data["reach"]) == {"cp1", "w1", "w2"}
