@@ -22,6 +22,7 @@ import typing as t
 
 from .change import Change
 from .problems import Problem, SlipwayError
+from .state import fill
 
 KubernetesObject = dict[str, t.Any]
 Key = tuple[str, str, str, str]
@@ -49,7 +50,6 @@ _RELEASES = ("gateway.networking.k8s.io/bundle-version",)
 _MOST_VOLUMES = 8
 # Set by the API server on each write, or by controllers: never a difference between wanted and held.
 _VOLATILE_METADATA = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
-_PLACEHOLDER = re.compile(r"@@([a-z0-9_.-]+)@@")
 _NO_MATCH = re.compile(r'no matches for kind "([^"]+)" in version "([^"]+)"')
 _SILENCE = (
     "connection refused",
@@ -193,7 +193,7 @@ def pack(objects: t.Sequence[t.Mapping[str, t.Any]]) -> str:
 def filled(value: t.Any, values: t.Mapping[str, str]) -> t.Any:
     """The value with every ``@@name@@`` in its texts replaced; unknown names stay."""
     if isinstance(value, str):
-        return _PLACEHOLDER.sub(lambda match: values.get(match.group(1), match.group(0)), value)
+        return fill(value, values)
     if isinstance(value, dict):
         return {key: filled(item, values) for key, item in value.items()}
     if isinstance(value, list):

@@ -219,13 +219,14 @@ def digest_of(*parts: str) -> str:
 
 def resolve(target: HostState, values: t.Mapping[str, str]) -> HostState:
     """The target with the placeholders of its files filled from ``values``; unknown ones stay."""
-
-    def fill(content: str) -> str:
-        return _PLACEHOLDER.sub(lambda match: values.get(match.group(1), match.group(0)), content)
-
     return dataclasses.replace(
-        target, files=tuple(dataclasses.replace(file, content=fill(file.content)) for file in target.files)
+        target, files=tuple(dataclasses.replace(file, content=fill(file.content, values)) for file in target.files)
     )
+
+
+def fill(text: str, values: t.Mapping[str, str]) -> str:
+    """The text with every ``@@name@@`` replaced; unknown names stay."""
+    return _PLACEHOLDER.sub(lambda match: values.get(match.group(1), match.group(0)), text)
 
 
 def open_placeholders(file: File) -> list[str]:

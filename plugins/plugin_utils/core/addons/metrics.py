@@ -10,6 +10,7 @@ control-plane host and renewed there by the keeper, so it runs on these hosts on
 from __future__ import annotations
 
 from ..targets import paths
+from ..targets.node import CA_PLACEHOLDER
 from .model import Addon, Scene, on_control_plane
 from .objects import (
     CONTROL_PLANE_LABEL,
@@ -30,8 +31,6 @@ _NAME = "metrics-server"
 _SPACE = "kube-system"
 _LABELS = {"k8s-app": _NAME}
 _PORT = 10250
-# The manifests module puts the cluster's CA here: it is made on a host.
-CA_PLACEHOLDER = "@@kubernetes-ca@@"
 
 
 def metrics_objects(*, image: str, replicas: int) -> list[KubernetesObject]:

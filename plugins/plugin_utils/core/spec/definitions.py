@@ -409,7 +409,7 @@ _STORAGE = Table(
         ),
         Field(
             "path",
-            Text("an absolute path of letters, digits, '-', '_' and '.'", texts.directory, r"(/[A-Za-z0-9._-]+)+"),
+            Text("an absolute path of letters, digits, '-', '_' and '.'", texts.directory, texts.DIRECTORY),
             "Where the volumes lie on every node: a directory of their own, which only root may enter. Another one is "
             "for new volumes. Neither reset nor remove_node touches it.",
             "/var/lib/slipway-volumes",

@@ -15,6 +15,7 @@ type IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 DNS_NAME = rf"{DNS_LABEL}(\.{DNS_LABEL})*"
+DIRECTORY = r"(/[A-Za-z0-9._-]+)+"
 _QUALIFIED = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
@@ -128,7 +129,7 @@ def pem(text: str) -> str:
 
 def directory(text: str) -> str:
     """An absolute path in its shortest form, of characters that mean nothing to a shell or a mount option."""
-    if not full(r"(/[A-Za-z0-9._-]+)+", text) or {".", ".."} & set(text.split("/")):
+    if not full(DIRECTORY, text) or {".", ".."} & set(text.split("/")):
         raise ValueError("not an absolute path in its shortest form")
     return text
 

@@ -18,6 +18,7 @@ KUBELET_UNIT = "kubelet.service"
 KUBELET_CONFIG = f"{paths.ETC}/kubelet.yaml"
 PROXY_UNIT = "slipway-proxy.service"
 PROXY_CONFIG = f"{paths.SLIPWAY_ETC}/proxy.cfg"
+# What is made on a host is put there by the module that writes it.
 CA_PLACEHOLDER = "@@kubernetes-ca@@"
 TOKEN_PLACEHOLDER = "@@bootstrap-token@@"  # noqa: S105  # the name of a placeholder
 
