@@ -1,20 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One certificate that another host signs."""
+"""What is said of a certificate: of one that another host signs, or of several that a host issues to itself."""
 
 from __future__ import annotations
 
-
-class ModuleDocFragment:
-    """The documentation of that option."""
-
-    DOCUMENTATION = r"""
-options:
-  leaf:
-    description: The certificate.
-    type: dict
-    required: true
-    suboptions:
+_FIELDS = r"""
       name:
         description: Its name in messages.
         type: str
@@ -73,3 +63,30 @@ options:
         type: str
         default: '0600'
 """
+
+
+class ModuleDocFragment:
+    """The documentation of the two options."""
+
+    DOCUMENTATION = (
+        r"""
+options:
+  leaf:
+    description: The certificate.
+    type: dict
+    required: true
+    suboptions:"""
+        + _FIELDS
+    )
+
+    CERTIFICATES = (
+        r"""
+options:
+  certificates:
+    description: Certificates with keys of their own that this host issues to itself.
+    type: list
+    elements: dict
+    default: []
+    suboptions:"""
+        + _FIELDS
+    )

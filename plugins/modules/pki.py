@@ -76,6 +76,32 @@ options:
         description: Path of the file.
         type: path
         required: true
+  copies:
+    description: Copies of files for one reader each.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      source:
+        description: The file on this host.
+        type: path
+        required: true
+      path:
+        description: Where its copy lies.
+        type: path
+        required: true
+      owner:
+        description: Owner of the copy.
+        type: str
+        default: root
+      group:
+        description: Group of the copy.
+        type: str
+        default: root
+      mode:
+        description: Mode of the copy.
+        type: str
+        default: '0600'
   generate:
     description:
       - Make what is missing of O(authorities), O(keypairs) and O(secrets). For one host of a new cluster only; without
@@ -126,7 +152,7 @@ options:
     type: float
     default: 0.3333333333333333
 extends_documentation_fragment:
-  - slipway.cluster.leaves
+  - slipway.cluster.leaf.certificates
 attributes:
   check_mode:
     description: Says what would be made and changes nothing, also on a host that has none of it yet.
@@ -200,24 +226,16 @@ import typing as t
 from ansible_collections.slipway.cluster.plugins.module_utils.core.change import Change
 from ansible_collections.slipway.cluster.plugins.module_utils.core.pki import PkiSeen, PkiWant, plan_pki
 from ansible_collections.slipway.cluster.plugins.module_utils.host.engine import run_module
+from ansible_collections.slipway.cluster.plugins.module_utils.host.leaf import CERTIFICATE_OPTIONS, OWNER_OPTIONS
 from ansible_collections.slipway.cluster.plugins.module_utils.host.pki import apply_pki, observe_pki, pki_result
 
 _NAME: dict[str, t.Any] = {"type": "str", "required": True}
 _PATH: dict[str, t.Any] = {"type": "path", "required": True}
 _KEY: dict[str, t.Any] = {"type": "path", "required": True, "no_log": False}  # a path, not a key
-_OWNED: dict[str, t.Any] = {
-    "owner": {"type": "str", "default": "root"},
-    "group": {"type": "str", "default": "root"},
-    "mode": {"type": "str", "default": "0600"},
-}
 
 
 def _items(**options: t.Any) -> dict[str, t.Any]:
     return {"type": "list", "elements": "dict", "default": [], "options": options}
-
-
-def _texts(**more: t.Any) -> dict[str, t.Any]:
-    return {"type": "list", "elements": "str", "default": [], **more}
 
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -230,20 +248,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     ),
     "keypairs": {**_items(name=_NAME, private=_PATH, public=_PATH), "no_log": False},
     "secrets": {**_items(name=_NAME, path=_PATH), "no_log": False},
-    "certificates": _items(
-        name=_NAME,
-        certificate=_PATH,
-        key=_KEY,
-        authority=_NAME,
-        common_name=_NAME,
-        organizations=_texts(),
-        dns=_texts(),
-        addresses=_texts(),
-        usages=_texts(choices=["server", "client"], default=["server", "client"]),
-        days={"type": "int", "default": 365},
-        **_OWNED,
-    ),
-    "copies": _items(source=_PATH, path=_PATH, **_OWNED),
+    "certificates": _items(**CERTIFICATE_OPTIONS),
+    "copies": _items(source=_PATH, path=_PATH, **OWNER_OPTIONS),
     "generate": {"type": "bool", "default": False},
     "awaits": {"type": "bool", "default": False},
     "expected": {"type": "dict", "default": {}, "aliases": ["expected_authorities"]},

@@ -18,30 +18,28 @@ from .pki import make_request, observe_pki_paths
 from .state import apply_state, observe_path
 from .systemd import show_units
 
-LEAF_SPEC: dict[str, t.Any] = {
-    "type": "dict",
-    "required": True,
-    "options": {
-        "name": {"type": "str", "required": True},
-        "certificate": {"type": "path", "required": True},
-        "key": {"type": "path", "required": True, "no_log": False},
-        "authority": {"type": "str", "default": "kubernetes"},
-        "common_name": {"type": "str", "required": True},
-        "organizations": {"type": "list", "elements": "str", "default": []},
-        "dns": {"type": "list", "elements": "str", "default": []},
-        "addresses": {"type": "list", "elements": "str", "default": []},
-        "usages": {
-            "type": "list",
-            "elements": "str",
-            "choices": ["server", "client"],
-            "default": ["server", "client"],
-        },
-        "days": {"type": "int", "default": 365},
-        "owner": {"type": "str", "default": "root"},
-        "group": {"type": "str", "default": "root"},
-        "mode": {"type": "str", "default": "0600"},
-    },
+_TEXT: dict[str, t.Any] = {"type": "str", "required": True}
+_TEXTS: dict[str, t.Any] = {"type": "list", "elements": "str", "default": []}
+OWNER_OPTIONS: dict[str, t.Any] = {
+    "owner": {"type": "str", "default": "root"},
+    "group": {"type": "str", "default": "root"},
+    "mode": {"type": "str", "default": "0600"},
 }
+CERTIFICATE_OPTIONS: dict[str, t.Any] = {
+    "name": _TEXT,
+    "certificate": {"type": "path", "required": True},
+    "key": {"type": "path", "required": True, "no_log": False},
+    "authority": {"type": "str", "default": "kubernetes"},
+    "common_name": _TEXT,
+    "organizations": _TEXTS,
+    "dns": _TEXTS,
+    "addresses": _TEXTS,
+    "usages": {**_TEXTS, "choices": ["server", "client"], "default": ["server", "client"]},
+    "days": {"type": "int", "default": 365},
+    **OWNER_OPTIONS,
+}
+"""What is said of a certificate; documented in doc_fragments/leaf.py."""
+LEAF_SPEC: dict[str, t.Any] = {"type": "dict", "required": True, "options": CERTIFICATE_OPTIONS}
 """The option of the modules that request and sign."""
 
 
