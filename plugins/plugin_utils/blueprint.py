@@ -522,8 +522,3 @@ def report(data: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         "diff": data["diff"],
         "warnings": data["warnings"],
     }
-
-
-def as_json(data: t.Any) -> str:
-    """Stable JSON text."""
-    return json.dumps(data, indent=2, sort_keys=True)

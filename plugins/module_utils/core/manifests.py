@@ -560,10 +560,6 @@ def _shrunk(inventory: Inventory, refs: t.Iterable[ObjectRef]) -> Inventory:
     return Inventory(tuple(ref for ref in inventory.refs if ref.key not in gone), inventory.digest)
 
 
-def _secrets(item: t.Mapping[str, t.Any]) -> tuple[t.Any, t.Any]:
-    return (item.get("data"), item.get("stringData"))
-
-
 def _name(verb: str, refs: t.Sequence[ObjectRef]) -> str:
     listed = ", ".join(ref.text() for ref in refs)
     takes_along = verb == "delete" and any(ref.kind == "CustomResourceDefinition" for ref in refs)

@@ -32,11 +32,6 @@ from .kubectl import Kubectl
 from .machine import Machine
 
 
-def observe_set(kubectl: Kubectl, want: ManifestSet) -> SetSeen:
-    """What the API holds of the set."""
-    return observe_sets(kubectl, [want])[0]
-
-
 def observe_sets(kubectl: Kubectl, wants: t.Sequence[ManifestSet]) -> list[SetSeen]:
     """What the API holds of all sets: in one call if nothing differs, and one more for what does or must go."""
     wanted = [item for want in wants for item in want.wanted]
@@ -109,13 +104,11 @@ def _complete(
     return [generate(machine, item) if lacks_fields(item) else item for item in known]
 
 
-def settle_set(machine: Machine, kubectl: Kubectl, want: ManifestSet, *, timeout: float) -> None:
-    """Wait until every workload and API of the set is there in full; SlipwayError names the first that is not."""
-    settle_sets(machine, kubectl, [want], timeout=timeout)
-
-
 def settle_sets(machine: Machine, kubectl: Kubectl, wants: t.Sequence[ManifestSet], *, timeout: float) -> None:
-    """Wait for all sets at once; ``timeout`` is for them together."""
+    """Wait until every workload and API of the sets is there in full; SlipwayError names the first that is not.
+
+    ``timeout``, in seconds, is for all sets together.
+    """
     refs = [ref_of(item) for want in wants for item in want.wanted]
 
     def lacking() -> t.Optional[str]:

@@ -92,10 +92,6 @@ class Lock:
             )
         )
 
-    def for_nodes(self, architecture: str) -> tuple[Artifact, ...]:
-        """What hosts of that architecture need, in the lock's order: everything whose purpose is not ``test``."""
-        return tuple(a for a in self.artifacts if a.architecture == architecture and a.purpose == "node")
-
     def as_dict(self) -> dict[str, t.Any]:
         """The lock as JSON data."""
         return {

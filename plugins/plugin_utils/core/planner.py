@@ -76,7 +76,6 @@ from .targets.node import taint
 
 CONTROL_PLANE_COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 NODE_COMPONENTS = ("kubelet", "kube-proxy", "containerd", "runc", "cni-plugins", "crictl")
-SEED_PORT = 6445
 GENTLE_UNITS = frozenset({node.PROXY_UNIT, keeper.TIMER_UNIT, keeper.SERVICE_UNIT, metrics_gate.UNIT, registry.UNIT})
 """Units that are restarted without a gate: who talks through the proxy, pulls an image or scrapes tries again."""
 

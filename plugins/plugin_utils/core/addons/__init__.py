@@ -16,7 +16,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.problems impo
 from ..spec import ClusterSpec, NodeSpec
 from . import ingress, load_balancer, storage
 from .access import bootstrap_objects, flannel_objects, monitoring_objects
-from .dns import DNS, dns_corefile, dns_objects, dns_service_ip
+from .dns import DNS, dns_corefile, dns_objects
 from .gateway import GATEWAY_API, gateway_wanted
 from .ingress import INGRESS
 from .load_balancer import LOAD_BALANCER
@@ -33,7 +33,6 @@ __all__ = [
     "bootstrap_objects",
     "dns_corefile",
     "dns_objects",
-    "dns_service_ip",
     "expectations",
     "flannel_objects",
     "images_for",

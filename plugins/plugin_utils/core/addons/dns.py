@@ -4,10 +4,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 import typing as t
-
-from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 
 from .model import Addon, Scene
 from .objects import (
@@ -25,16 +22,6 @@ from .objects import (
 
 _DNS_NAME = "coredns"
 _DNS_LABELS = {"k8s-app": "kube-dns"}
-
-
-def dns_service_ip(service_cidr: str) -> str:
-    """The cluster DNS address: the tenth of the Service range, as pods of other installers expect it."""
-    network = ipaddress.ip_network(service_cidr)
-    if network.num_addresses < 16:
-        raise SlipwayError(
-            Problem("service CIDR", f"{service_cidr} has {network.num_addresses} addresses", "16 or more")
-        )
-    return str(network[10])
 
 
 def dns_objects(

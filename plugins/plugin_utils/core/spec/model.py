@@ -68,11 +68,6 @@ class Network:
         return ",".join(str(each) for each in self.service_cidrs)
 
     @property
-    def api_address(self) -> str:
-        """The ClusterIP of the Service ``kubernetes``: the first address, by the API server's rule."""
-        return str(self.service_cidrs[0][1])
-
-    @property
     def dns_address(self) -> str:
         """The ClusterIP of the cluster's DNS: the tenth address, as everyone has it."""
         return str(self.service_cidrs[0][10])

@@ -14,7 +14,6 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.problems impo
 from ansible_collections.slipway.cluster.plugins.plugin_utils import blueprint
 from ansible_collections.slipway.cluster.plugins.plugin_utils.blueprint import (
     Inputs,
-    as_json,
     make,
     read_lock,
     report,
@@ -108,7 +107,7 @@ def test_a_bundle_without_the_images_of_a_cluster_is_refused(bundle: pathlib.Pat
 # --- data -------------------------------------------------------------------------------------------------------------
 def test_the_data_is_json_and_has_what_the_plays_read(bundle: pathlib.Path) -> None:
     data = make(inputs(one_and_two(), bundle))
-    assert json.loads(as_json(data)) == json.loads(json.dumps(data))
+    assert set(json.loads(json.dumps(data))["hosts"]) == {"cp1", "w1", "w2"}
     assert (data["leader"], data["seed"], data["endpoint"]) == ("cp1", "cp1", "10.0.0.11:6443")
     assert data["pending"] == data["joining"] == ["cp1", "w1", "w2"]
     assert data["seed_params"]["bundle"] == str(bundle)

@@ -25,8 +25,8 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests imp
 from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import Kubectl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.manifests import (
     apply_step,
-    observe_set,
-    settle_set,
+    observe_sets,
+    settle_sets,
 )
 
 
@@ -111,7 +111,7 @@ def wanted(*objects: KubernetesObject, **options: t.Any) -> ManifestSet:
 
 def run(api: Api, want: ManifestSet) -> list[str]:
     """What the engine does: observe, plan, apply; the names of the changes."""
-    changes = plan_manifests(want, observe_set(api, want))
+    changes = plan_manifests(want, *observe_sets(api, [want]))
     for change in changes:
         apply_step(api, want, change)
     return [change.name for change in changes]
@@ -185,7 +185,7 @@ def test_where_no_api_answers_everything_is_announced_as_it_will_be_done() -> No
     want = wanted(thing("a"), thing("b"), thing("d", "DaemonSet"))
     silent, fresh = Api(), Api()
     silent.answers = False
-    announced = [change.name for change in plan_manifests(want, observe_set(silent, want))]
+    announced = [change.name for change in plan_manifests(want, *observe_sets(silent, [want]))]
     assert announced == run(fresh, want) == ["create ConfigMap n/a, ConfigMap n/b", "create DaemonSet n/d"]
 
 
@@ -262,7 +262,7 @@ def test_settling(status: dict[str, int], lack: str) -> None:
     live["status"] = status
     machine: t.Any = Patience()
     if not lack:
-        settle_set(machine, api, want, timeout=1)
+        settle_sets(machine, api, [want], timeout=1)
         return
     with pytest.raises(TimeoutError, match=lack):
-        settle_set(machine, api, want, timeout=1)
+        settle_sets(machine, api, [want], timeout=1)

@@ -9,13 +9,11 @@ import typing as t
 import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import parse_set
-from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.addons import (
     CONFIG_HASH_ANNOTATION,
     bootstrap_objects,
     dns_corefile,
     dns_objects,
-    dns_service_ip,
     flannel_objects,
     monitoring_objects,
 )
@@ -61,18 +59,6 @@ def test_who_scrapes_may_read_nothing_but_metrics_and_where_they_are() -> None:
     ]
     resources = {resource for rule in role["rules"] for resource in rule.get("resources", ())}
     assert resources == {"nodes/metrics", "nodes", "services", "endpoints", "pods", "endpointslices"}
-
-
-@pytest.mark.parametrize(
-    ("cidr", "address"), [("10.96.0.0/16", "10.96.0.10"), ("10.0.0.0/28", "10.0.0.10"), ("fd00:1::/112", "fd00:1::a")]
-)
-def test_the_tenth_service_address(cidr: str, address: str) -> None:
-    assert dns_service_ip(cidr) == address
-
-
-def test_a_service_range_without_a_tenth_address() -> None:
-    with pytest.raises(SlipwayError, match="8 addresses"):
-        dns_service_ip("10.0.0.0/29")
 
 
 @pytest.mark.parametrize(

@@ -117,12 +117,6 @@ def test_ignores_fields_it_does_not_know() -> None:
     assert parse_lock(data, "bundle.json") == parse_lock(BUNDLE, "bundle.json")
 
 
-def test_only_node_artifacts_of_the_architecture_go_to_hosts() -> None:
-    lock = parse_lock(changed(BUNDLE, 0, purpose="test"), "bundle.json")
-    assert [found.name for found in lock.for_nodes("amd64")] == ["coredns"]
-    assert lock.for_nodes("arm64") == ()
-
-
 def test_an_absent_artifact_is_named_with_what_there_is() -> None:
     lock = parse_lock(BUNDLE, "bundle.json")
     with pytest.raises(SlipwayError, match=r"no etcd for arm64 \(there is: amd64\)"):

@@ -86,7 +86,6 @@ def test_defaults_are_the_documented_ones() -> None:
         "10.96.0.0/12",
     )
     assert spec.network.dns_address == "10.96.0.10"
-    assert spec.network.api_address == "10.96.0.1"
     assert spec.network.node_networks == 256
     assert (spec.proxy.port, spec.apiserver_port, spec.endpoint) == (6444, 6443, None)
     assert spec.pod_security.enforce == "baseline"
