@@ -76,17 +76,17 @@ import typing as t
 from ansible_collections.slipway.cluster.plugins.module_utils.core.change import Change
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from ansible_collections.slipway.cluster.plugins.module_utils.host.engine import run_module
+from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import ARGUMENTS, Kubectl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine
 
 NODES = "/etc/slipway/nodes.json"
 GROUP = "system:bootstrappers:slipway"
 ARGUMENT_SPEC: dict[str, t.Any] = {
+    **ARGUMENTS,
     "token": {"type": "str", "required": True, "no_log": True},
     "joining": {"type": "list", "elements": "str", "required": True},
     "nodes": {"type": "dict", "default": {}},
     "minutes": {"type": "int", "default": 15},
-    "kubectl": {"type": "path", "default": "/opt/slipway/kubectl/current/kubectl"},
-    "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
 }
 
 
@@ -148,11 +148,7 @@ def apply(machine: Machine, want: Token, change: Change) -> None:
             "auth-extra-groups": GROUP,
         },
     }
-    machine.run(
-        [want.kubectl, f"--kubeconfig={want.kubeconfig}", "apply", "--server-side", "-f", "-"],
-        stdin=json.dumps(document),
-        env={"KUBECACHEDIR": "/run/slipway/kubectl"},
-    )
+    Kubectl(machine, want.kubectl, want.kubeconfig).apply([document])
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ EXAMPLES = r"""
 RETURN = r"""
 image:
   description: What was pushed, by its digest; empty if nothing was.
-  returned: success
+  returned: always
   type: str
 ok:
   description: Whether all is as it should be.
@@ -83,19 +83,16 @@ problems:
 """
 
 import secrets
-import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
-from ansible_collections.slipway.cluster.plugins.module_utils.core.verify import Check, table
 from ansible_collections.slipway.cluster.plugins.module_utils.host.docker_verify import (
     forget,
     run_on_cluster,
     use_docker,
 )
-from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import ARGUMENTS
+from ansible_collections.slipway.cluster.plugins.module_utils.host.findings import Found, run_checks
+from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import ARGUMENTS, Kubectl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -106,43 +103,24 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 }
 
 
-def carry_out(params: t.Mapping[str, t.Any]) -> tuple[list[Check], str]:
+def look(params: dict[str, t.Any]) -> Found:
     """The findings of one step, and what was pushed."""
     machine = Machine()
     if params["step"] == "build":
-        return use_docker(machine, params["registry"], f"hello-{secrets.token_hex(4)}")
+        checks, image = use_docker(machine, params["registry"], f"hello-{secrets.token_hex(4)}")
+        return checks, {"image": image}
     if not params["image"]:
         raise SlipwayError(Problem("image", "is not given", "what the first step has pushed"))
     if params["step"] == "run":
-        kubectl = [params["kubectl"], f"--kubeconfig={params['kubeconfig']}", "--cache-dir=/run/slipway/kubectl"]
-        return run_on_cluster(machine, kubectl, params["image"]), ""
+        kubectl = Kubectl(machine, params["kubectl"], params["kubeconfig"])
+        return run_on_cluster(machine, kubectl, params["image"]), {"image": ""}
     forget(machine, params["image"])
-    return [], ""
+    return [], {"image": ""}
 
 
 def main() -> None:
-    """Run the module. It changes nothing to plan, and returns its findings also when it fails: no engine for it."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    if module.check_mode:
-        module.exit_json(changed=False, ok=True, checks=[], table="nothing is used in check mode\n", image="")
-    start = time.monotonic()
-    try:
-        checks, image = carry_out(module.params)
-    except SlipwayError as error:
-        module.fail_json(msg=str(error), problems=[problem.as_dict() for problem in error.problems])
-    problems = [Problem(check.aspect, check.seen, remedy=check.hint) for check in checks if not check.ok]
-    found: dict[str, t.Any] = {
-        "ok": not problems,
-        "checks": [check.as_dict() for check in checks],
-        "table": table(checks),
-        "seconds": round(time.monotonic() - start, 1),
-    }
-    if checks:
-        found["slipway_report"] = dict(found)
-    if problems:
-        text = "\n".join(problem.text() for problem in problems)
-        module.fail_json(msg=text, problems=[problem.as_dict() for problem in problems], changed=False, **found)
-    module.exit_json(changed=False, image=image, **found)
+    """Module entry."""
+    run_checks(argument_spec=ARGUMENT_SPEC, look=look, nothing={"image": ""})
 
 
 if __name__ == "__main__":

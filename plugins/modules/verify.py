@@ -169,22 +169,14 @@ problems:
   elements: dict
 """
 
-import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
-from ansible_collections.slipway.cluster.plugins.module_utils.core.verify import table
 from ansible_collections.slipway.cluster.plugins.module_utils.host.etcdctl import ARGUMENTS as ETCD_ARGUMENTS
 from ansible_collections.slipway.cluster.plugins.module_utils.host.etcdctl import Etcdctl
+from ansible_collections.slipway.cluster.plugins.module_utils.host.findings import Found, run_checks
 from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import ARGUMENTS
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine
-from ansible_collections.slipway.cluster.plugins.module_utils.host.verify import (
-    VerifyWant,
-    problems_of,
-    verify_cluster,
-)
+from ansible_collections.slipway.cluster.plugins.module_utils.host.verify import VerifyWant, verify_cluster
 from ansible_collections.slipway.cluster.plugins.module_utils.host.verify_addons import Addons
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -232,28 +224,14 @@ def parse(params: dict[str, t.Any]) -> VerifyWant:
     )
 
 
+def look(params: dict[str, t.Any]) -> Found:
+    """The findings."""
+    return verify_cluster(Machine(), parse(params)), {}
+
+
 def main() -> None:
-    """Run the module. It changes nothing to plan, and returns its findings also when it fails: no engine for it."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    if module.check_mode:
-        module.exit_json(changed=False, ok=True, checks=[], table="nothing is asked in check mode\n", seconds=0.0)
-    start = time.monotonic()
-    try:
-        checks = verify_cluster(Machine(), parse(module.params))
-    except SlipwayError as error:
-        module.fail_json(msg=str(error), problems=[problem.as_dict() for problem in error.problems])
-    problems = problems_of(checks)
-    found: dict[str, t.Any] = {
-        "ok": not problems,
-        "checks": [check.as_dict() for check in checks],
-        "table": table(checks),
-        "seconds": round(time.monotonic() - start, 1),
-    }
-    found["slipway_report"] = dict(found)
-    if problems:
-        text = "\n".join(problem.text() for problem in problems)
-        module.fail_json(msg=text, problems=[problem.as_dict() for problem in problems], changed=False, **found)
-    module.exit_json(changed=False, **found)
+    """Module entry."""
+    run_checks(argument_spec=ARGUMENT_SPEC, look=look)
 
 
 if __name__ == "__main__":

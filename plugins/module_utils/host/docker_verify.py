@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ import urllib.request
 from ..core import docker
 from ..core.problems import Problem, SlipwayError
 from ..core.verify import Check
+from .kubectl import Kubectl
 from .machine import Machine
 
 NAME = "slipway-verify"
@@ -147,7 +147,7 @@ def _push(machine: Machine, image: str, pushed: list[str]) -> str:
     return f"pushed as {match.group(1)[:19]}…"
 
 
-def run_on_cluster(machine: Machine, kubectl: t.Sequence[str], image: str) -> list[Check]:
+def run_on_cluster(machine: Machine, kubectl: Kubectl, image: str) -> list[Check]:
     """Have the cluster pull the image, run it, and read its log; the namespace is removed again."""
     started = time.monotonic()
     try:
@@ -162,10 +162,10 @@ def run_on_cluster(machine: Machine, kubectl: t.Sequence[str], image: str) -> li
     finally:
         left = max(10.0, 90.0 - (time.monotonic() - started))
         remove = ["delete", "namespace", NAMESPACE, "--ignore-not-found", f"--timeout={left:.0f}s"]
-        machine.run([*kubectl, *remove], check=False, timeout=left + 10)
+        kubectl.run(remove, check=False, timeout=left + 10)
 
 
-def _run_pod(machine: Machine, kubectl: t.Sequence[str], image: str) -> str:
+def _run_pod(machine: Machine, kubectl: Kubectl, image: str) -> str:
     word = f"from-{image.rpartition(':')[2][:12]}"
     # Always: the pull is what is to be seen.
     container = {
@@ -180,16 +180,17 @@ def _run_pod(machine: Machine, kubectl: t.Sequence[str], image: str) -> str:
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "hello", "namespace": NAMESPACE}, "spec": pod},
     ]
     for document in documents:
-        machine.run([*kubectl, "apply", "-f", "-"], stdin=json.dumps(document))
+        kubectl.apply([document])
+    where = f"--namespace={NAMESPACE}"
     found: dict[str, t.Any] = {}
 
     def trouble() -> t.Optional[str]:
-        found.update(json.loads(machine.run([*kubectl, "-n", NAMESPACE, "get", "pod", "hello", "-o", "json"]).stdout))
+        found.update(kubectl.json(["get", "pod", "hello", where]))
         state = found.get("status", {})
         return None if state.get("phase") == "Succeeded" else _why(state)
 
     machine.wait("the pod", trouble, timeout=_WAIT_SECONDS, interval=0.5)
-    log = machine.run([*kubectl, "-n", NAMESPACE, "logs", "hello"]).stdout.strip()
+    log = kubectl.run(["logs", "hello", where]).stdout.strip()
     if log != word:
         raise SlipwayError(Problem("the pod's log", repr(log), word))
     status = found["status"]["containerStatuses"][0]

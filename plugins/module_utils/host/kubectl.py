@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import typing as t
 
+from ..core import places
 from ..core.manifests import (
     FIELD_MANAGER,
     Key,
@@ -20,11 +21,9 @@ from ..core.manifests import (
 from ..core.problems import Problem, SlipwayError
 from .machine import Machine, Output
 
-KUBECTL = "/opt/slipway/kubectl/current/kubectl"
-KUBECONFIG = "/etc/kubernetes/admin.conf"
 ARGUMENTS: dict[str, t.Any] = {
-    "kubectl": {"type": "path", "default": KUBECTL},
-    "kubeconfig": {"type": "path", "default": KUBECONFIG},
+    "kubectl": {"type": "path", "default": places.KUBECTL},
+    "kubeconfig": {"type": "path", "default": places.ADMIN_CONF},
 }
 
 # Discovery is remembered in memory, not in root's home.
@@ -34,7 +33,7 @@ _CACHE = "/run/slipway/kubectl"
 class Kubectl:
     """One kubectl with one kubeconfig. Each call costs 0.1 to 0.2 s whatever it does, so callers make few."""
 
-    def __init__(self, machine: Machine, kubectl: str = KUBECTL, kubeconfig: str = KUBECONFIG) -> None:
+    def __init__(self, machine: Machine, kubectl: str = places.KUBECTL, kubeconfig: str = places.ADMIN_CONF) -> None:
         self._machine = machine
         self._kubectl = kubectl
         self._kubeconfig = kubeconfig

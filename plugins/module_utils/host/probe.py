@@ -21,6 +21,7 @@ from .containerd import our_registries
 from .etcd import WAL, observe_marks
 from .etcdctl import Etcdctl
 from .hold import look
+from .kubectl import Kubectl
 from .machine import Machine
 from .pki import observe_pki_paths
 from .preparation import observe_kernel
@@ -143,11 +144,11 @@ def observe_hold(_machine: Machine) -> t.Optional[dict[str, t.Any]]:
 
 
 def _ask(machine: Machine, arguments: t.Sequence[str]) -> t.Any:
-    if not (machine.exists(places.KUBECTL) and machine.exists(places.ADMIN_CONF)):
+    kubectl = Kubectl(machine)
+    if not kubectl.is_installed():
         return None
-    call = [places.KUBECTL, f"--kubeconfig={places.ADMIN_CONF}", "--request-timeout=5s", *arguments, "--output=json"]
-    # What kubectl remembers of the API goes where it is gone after a boot, not into root's home.
-    output = machine.run(call, check=False, timeout=API_TIMEOUT_SECONDS, env={"KUBECACHEDIR": "/run/slipway/kubectl"})
+    call = [*arguments, "--request-timeout=5s", "--output=json"]
+    output = kubectl.run(call, check=False, timeout=API_TIMEOUT_SECONDS)
     return _json(output.stdout) if output.rc == 0 else None
 
 

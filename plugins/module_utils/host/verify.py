@@ -15,7 +15,7 @@ import typing as t
 
 from ..core import verify, verify_addons, verify_workload
 from ..core.nodes import NodesSeen, summarize_nodes
-from ..core.problems import Problem, SlipwayError
+from ..core.problems import SlipwayError
 from ..core.verify import Check
 from ..core.verify_workload import APPS, BACKEND, PodSeen
 from .api_proxy import ApiProxy, open_proxy
@@ -356,8 +356,3 @@ def _bracketed(address: str) -> str:
 
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.timezone.utc)
-
-
-def problems_of(checks: t.Sequence[Check]) -> list[Problem]:
-    """The failed findings as problems."""
-    return [Problem(check.aspect, check.seen, remedy=check.hint) for check in checks if not check.ok]

@@ -21,11 +21,13 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.etcd import E
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import HostState
+from ansible_collections.slipway.cluster.plugins.module_utils.core.verify import Check
 from ansible_collections.slipway.cluster.plugins.module_utils.host import engine
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine, Output
 from ansible_collections.slipway.cluster.plugins.modules import (
     bootstrap_token,
     component,
+    docker_verify,
     drain,
     etcd_member,
     etcd_removal,
@@ -33,6 +35,7 @@ from ansible_collections.slipway.cluster.plugins.modules import (
     host,
     maintenance,
     probe,
+    verify,
 )
 
 ME = getpass.getuser()
@@ -158,10 +161,10 @@ class Listing(Machine):
 
 class Kubectl(Machine):
     def __init__(self) -> None:
-        self.calls: list[tuple[list[str], str]] = []
+        self.calls: list[tuple[list[str], str, t.Any]] = []
 
-    def run(self, argv: t.Sequence[str], *, stdin: str | None = None, **_: t.Any) -> Output:
-        self.calls.append((list(argv), stdin or ""))
+    def run(self, argv: t.Sequence[str], *, stdin: str | None = None, **options: t.Any) -> Output:
+        self.calls.append((list(argv), stdin or "", options["env"]["KUBECONFIG"]))
         return Output(0, "", "")
 
 
@@ -198,9 +201,9 @@ def test_a_token_goes_through_a_pipe_and_ends_by_itself(monkeypatch: pytest.Monk
     machine = Kubectl()
     want = bootstrap_token.parse(params())
     bootstrap_token.apply(machine, want, bootstrap_token.plan(want, {})[0])
-    ((argv, text),) = machine.calls
-    assert argv == ["/k", "--kubeconfig=/c", "apply", "--server-side", "-f", "-"]
-    secret = json.loads(text)
+    ((argv, text, kubeconfig),) = machine.calls
+    assert (argv[:3], argv[-1], kubeconfig) == (["/k", "apply", "--server-side"], "--filename=-", "/c")
+    (secret,) = json.loads(text)["items"]
     assert secret["metadata"] == {"name": "bootstrap-token-abcdef", "namespace": "kube-system"}
     assert secret["stringData"]["expiration"] == "2027-01-15T08:15:00Z"
     assert secret["stringData"]["auth-extra-groups"] == "system:bootstrappers:slipway"
@@ -233,13 +236,40 @@ def test_probe_returns_what_it_saw_or_why_not(
     assert call(probe, capsys, {})["problems"][0]["where"] == "cp1"
 
 
+# --- findings ---------------------------------------------------------------------------------------------------------
+GOOD, BAD = (
+    Check("API", ok=True, done="asked", seen="all"),
+    Check("pods", ok=False, done="asked", seen="none", hint="h"),
+)
+
+
+@pytest.mark.parametrize(("checks", "ok"), [([GOOD], True), ([GOOD, BAD], False), ([], True)])
+def test_findings_are_told_whether_they_are_good_or_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, checks: list[Check], ok: bool
+) -> None:
+    monkeypatch.setattr(docker_verify, "use_docker", lambda *_: (checks, "host/image@sha256:1"))
+    result = call(docker_verify, capsys, {"step": "build"})
+    assert (result["ok"], result.get("failed", False), result["changed"]) == (ok, not ok, False)
+    assert [check["aspect"] for check in result["checks"]] == [check.aspect for check in checks]
+    assert result["image"] == "host/image@sha256:1"
+    assert result.get("slipway_report", {}).get("table") == (result["table"] or None)
+    assert [problem["remedy"] for problem in result.get("problems", [])] == ([] if ok else ["h"])
+
+
+def test_what_only_looks_does_not_even_look_in_check_mode(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(verify, capsys, {"image": "agnhost"}, check=True)["checks"] == []
+    result = call(docker_verify, capsys, {"step": "run"}, check=True)
+    assert (result["ok"], result["image"]) == (True, "")
+    assert call(docker_verify, capsys, {"step": "run"})["problems"][0]["found"] == "is not given"
+
+
 # --- documentation ----------------------------------------------------------------------------------------------------
 FRAGMENT = {"kubectl", "kubeconfig", "etcdctl", "etcd_endpoints", "etcd_ca", "etcd_certificate", "etcd_key"}
 
 
 @pytest.mark.parametrize(
     "module",
-    [component, host, etcd_member, bootstrap_token, gate, drain, etcd_removal, maintenance],
+    [component, host, etcd_member, bootstrap_token, gate, drain, etcd_removal, maintenance, docker_verify],
     ids=lambda each: each.__name__,
 )
 def test_what_is_documented_is_what_is_taken(module: types.ModuleType) -> None:

@@ -231,8 +231,9 @@ def test_only_a_host_with_an_api_server_knows_nodes() -> None:
             super().__init__({places.KUBECTL: "", places.ADMIN_CONF: ""})
             self.output = output
 
-        def run(self, argv: t.Sequence[str], **_: t.Any) -> Output:
-            assert f"--kubeconfig={places.ADMIN_CONF}" in argv
+        def run(self, argv: t.Sequence[str], **options: t.Any) -> Output:
+            assert argv[0] == places.KUBECTL
+            assert options["env"]["KUBECONFIG"] == places.ADMIN_CONF
             return self.output
 
     nodes = {"items": [{"metadata": {"name": "cp1"}, "status": {}}]}

@@ -10,10 +10,11 @@ import typing as t
 
 import pytest
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core import places
 from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import ObjectRef
 from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import NodeWant, plan_nodes
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
-from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import KUBECONFIG, KUBECTL, Kubectl
+from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import Kubectl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine, Output
 from ansible_collections.slipway.cluster.plugins.module_utils.host.nodes import Nodes
 
@@ -41,12 +42,12 @@ class Script(Machine):
         timeout: float = 60,
         env: t.Mapping[str, str] | None = None,
     ) -> Output:
-        assert (env or {}).get("KUBECONFIG") == (KUBECONFIG if argv[0] == KUBECTL else None)
+        assert (env or {}).get("KUBECONFIG") == (places.ADMIN_CONF if argv[0] == places.KUBECTL else None)
         self.asked.append((list(argv), json.loads(stdin) if stdin else None))
         return self.answers.pop(0)
 
     def exists(self, path: str) -> bool:
-        return self.installed and path in (KUBECTL, KUBECONFIG)
+        return self.installed and path in (places.KUBECTL, places.ADMIN_CONF)
 
     def wait(
         self,
@@ -71,7 +72,7 @@ def test_one_call_finds_all() -> None:
     machine = Script(found(PLAIN.to_object(), WIDGET.to_object()))
     assert set(Kubectl(machine).find([PLAIN, WIDGET]) or {}) == {PLAIN.key, WIDGET.key}
     ((argv, listing),) = machine.asked
-    assert argv[:2] == [KUBECTL, "get"]
+    assert argv[:2] == [places.KUBECTL, "get"]
     assert listing["items"] == [PLAIN.to_object(), WIDGET.to_object()]
 
 
