@@ -26,7 +26,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     verbs = lab.add_subparsers(dest="lab_verb", required=True, metavar="VERB")
     _add_up(verbs)
-    _add_down(verbs)
+    _verb(verbs, "down", "remove a lab: hosts, volumes, network, files", _run_down)
     _add_status(verbs)
     _add_ssh(verbs)
     _add_power(verbs)
@@ -39,9 +39,18 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 _Verbs = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for what add_subparsers returns
 
 
-def _add_up(verbs: _Verbs[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser("up", help="make a lab, or mend and start an existing one")
+def _verb(
+    verbs: _Verbs[argparse.ArgumentParser], name: str, text: str, run: t.Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """A verb that means one lab."""
+    parser = verbs.add_parser(name, help=text)
     parser.add_argument("--name", default=_DEFAULT, help="name of the lab (default: %(default)s)")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_up(verbs: _Verbs[argparse.ArgumentParser]) -> None:
+    parser = _verb(verbs, "up", "make a lab, or mend and start an existing one", _run_up)
     parser.add_argument("--control-plane", type=int, default=1, metavar="N", help="hosts cp1.. (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="hosts w1.. (default: %(default)s)")
     parser.add_argument("--etcd", type=int, default=0, metavar="N", help="hosts etcd1.. (default: %(default)s)")
@@ -57,44 +66,31 @@ def _add_up(verbs: _Verbs[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "-e", "--extra-vars", action="append", metavar="KEY=VALUE", help="a variable of all hosts, its value as YAML"
     )
-    parser.set_defaults(run=_run_up)
-
-
-def _add_down(verbs: _Verbs[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser("down", help="remove a lab: hosts, volumes, network, files")
-    parser.add_argument("--name", default=_DEFAULT, help="name of the lab (default: %(default)s)")
-    parser.set_defaults(run=_run_down)
 
 
 def _add_status(verbs: _Verbs[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser("status", help="the hosts of a lab; exit code 1 unless all of them run")
-    parser.add_argument("--name", default=_DEFAULT, help="name of the lab (default: %(default)s)")
+    parser = _verb(verbs, "status", "the hosts of a lab; exit code 1 unless all of them run", _run_status)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=_run_status)
 
 
 def _add_ssh(verbs: _Verbs[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser("ssh", help="a shell, or one command, on a host")
-    parser.add_argument("--name", default=_DEFAULT, help="name of the lab (default: %(default)s)")
+    parser = _verb(verbs, "ssh", "a shell, or one command, on a host", _run_ssh)
     parser.add_argument("host", metavar="HOST")
     parser.add_argument("command", nargs="*", metavar="CMD", help="after --")
-    parser.set_defaults(run=_run_ssh)
 
 
 def _add_power(verbs: _Verbs[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser("power", help="switch a host off, on, or off and on again")
-    parser.add_argument("--name", default=_DEFAULT, help="name of the lab (default: %(default)s)")
+    parser = _verb(verbs, "power", "switch a host off, on, or off and on again", _run_power)
     parser.add_argument("host", metavar="HOST", help="host names with commas between, or all")
     parser.add_argument("action", choices=["off", "on", "cycle"])
     parser.add_argument("--cut", action="store_true", help="cut the power instead of shutting down")
-    parser.set_defaults(run=_run_power)
 
 
 def _add_renew(verbs: _Verbs[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser("renew", help="a new machine in the place of a host: same name and address, empty disks")
-    parser.add_argument("--name", default=_DEFAULT, help="name of the lab (default: %(default)s)")
+    parser = _verb(
+        verbs, "renew", "a new machine in the place of a host: same name and address, empty disks", _run_renew
+    )
     parser.add_argument("host", metavar="HOST", help="host names with commas between")
-    parser.set_defaults(run=_run_renew)
 
 
 def _say(text: str) -> None:
