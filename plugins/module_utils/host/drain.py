@@ -91,11 +91,9 @@ class Drain:
             patch = patch_of(step, summarize_node(item), self._want.reason)
             if not patch:
                 return
-            arguments = ["patch", "node", name, "--type=json", f"--patch={json.dumps(patch)}"]
-            output = self._kubectl.run(arguments, check=False)
-            if output.rc == 0:
+            said = self._kubectl.patch_node(name, patch)
+            if not said:
                 return
-            said = output.stderr.strip()
         raise SlipwayError(Problem(f"node {name}", f"{step.kind} was refused {_ATTEMPTS} times: {said}"))
 
     def _await_silence(self, name: str) -> None:

@@ -104,6 +104,11 @@ class Kubectl:
         if objects:
             self.run(_APPLY, stdin=_listing(objects))
 
+    def patch_node(self, name: str, patch: t.Sequence[t.Mapping[str, t.Any]]) -> str:
+        """Change a Node by a JSON patch (RFC 6902); returns why that was refused, empty if it was not."""
+        output = self.run(["patch", "node", name, "--type=json", f"--patch={json.dumps(patch)}"], check=False)
+        return "" if output.rc == 0 else output.stderr.strip() or f"ended with {output.rc}"
+
     def delete(self, refs: t.Sequence[ObjectRef], *, timeout: float = 60) -> None:
         """Delete the objects and wait until they are gone; what is not there is no error."""
         if not refs:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import typing as t
 
@@ -52,11 +51,9 @@ class Nodes:
             patch = patch_of(step, self.seen.nodes.get(name) or NodeSeen(name))
             if not patch:
                 return
-            arguments = ["patch", "node", name, "--type=json", f"--patch={json.dumps(patch)}"]
-            output = self._kubectl.run(arguments, check=False)
-            if output.rc == 0:
+            said = self._kubectl.patch_node(name, patch)
+            if not said:
                 return
-            said = output.stderr.strip()
             self._wait_registered(name, timeout)
         raise SlipwayError(Problem(f"node {name}", f"{change.name} was refused {_ATTEMPTS} times: {said}"))
 

@@ -198,12 +198,9 @@ def _audit_policy(layout: Layout) -> str:
     return to_yaml({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": list(rules)})
 
 
-def controller_manager_target(layout: Layout, node: Node) -> HostState:
-    """The controller manager; it talks to its own host's API server, whose version it may not be ahead of."""
-    own, directory = "kube-controller-manager", paths.CONTROLLER_MANAGER
-    config = _component_kubeconfig(layout, node, own, directory)
-    defaults = {
-        "kubeconfig": f"{directory}/kubeconfig",
+def _serving_flags(directory: str) -> dict[str, t.Any]:
+    """How both controllers answer on the loopback: who is well is told to everybody, the rest to whom the API knows."""
+    return {
         "authentication-kubeconfig": f"{directory}/kubeconfig",
         "authorization-kubeconfig": f"{directory}/kubeconfig",
         "authorization-always-allow-paths": "/healthz,/readyz,/livez",
@@ -213,6 +210,16 @@ def controller_manager_target(layout: Layout, node: Node) -> HostState:
         "tls-min-version": "VersionTLS12",
         "client-ca-file": f"{directory}/ca.crt",
         "requestheader-client-ca-file": f"{directory}/front-proxy-ca.crt",
+    }
+
+
+def controller_manager_target(layout: Layout, node: Node) -> HostState:
+    """The controller manager; it talks to its own host's API server, whose version it may not be ahead of."""
+    own, directory = "kube-controller-manager", paths.CONTROLLER_MANAGER
+    config = _component_kubeconfig(layout, node, own, directory)
+    defaults = {
+        "kubeconfig": f"{directory}/kubeconfig",
+        **_serving_flags(directory),
         "cluster-name": layout.name,
         "cluster-cidr": layout.pod_cidr,
         "allocate-node-cidrs": True,
@@ -258,15 +265,7 @@ def scheduler_target(layout: Layout, node: Node) -> HostState:
     )
     defaults = {
         "config": f"{directory}/config.yaml",
-        "authentication-kubeconfig": f"{directory}/kubeconfig",
-        "authorization-kubeconfig": f"{directory}/kubeconfig",
-        "authorization-always-allow-paths": "/healthz,/readyz,/livez",
-        "bind-address": "127.0.0.1",
-        "tls-cert-file": f"{directory}/serving.crt",
-        "tls-private-key-file": f"{directory}/serving.key",
-        "tls-min-version": "VersionTLS12",
-        "client-ca-file": f"{directory}/ca.crt",
-        "requestheader-client-ca-file": f"{directory}/front-proxy-ca.crt",
+        **_serving_flags(directory),
     }
     service = Service(
         description="Kubernetes scheduler",
