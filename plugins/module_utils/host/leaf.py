@@ -14,7 +14,7 @@ from ..core.pki import Certificate, Step
 from ..core.problems import Problem, SlipwayError
 from ..core.x509 import parse_certificate, pem_blocks
 from .machine import Machine
-from .pki import make_request, observe_pki_paths
+from .pki import make_request, observe_pki_paths, put_certificate
 from .state import apply_state, observe_path
 from .systemd import show_units
 
@@ -85,6 +85,5 @@ def _install(machine: Machine, leaf: Certificate, signed: str) -> None:
         raise SlipwayError(
             Problem(pending_key(leaf), "is not the key of the certificate that came", "the two of one request")
         )
-    machine.write(leaf.key, key, mode=int(leaf.mode, 8), owner=leaf.owner, group=leaf.group)
-    machine.write(leaf.certificate, signed.encode(), mode=0o644, owner=leaf.owner, group=leaf.group)
+    put_certificate(machine, leaf, key, signed.encode())
     machine.remove(pending_key(leaf))

@@ -244,16 +244,12 @@ def _self_sign(machine: Machine, authority: Authority) -> None:
 
 def _issue(machine: Machine, authority: Authority, leaf: Certificate) -> None:
     """A new key and its certificate; both are complete before either file is replaced."""
-    issuer = _certificate_of(machine, authority)
-    now = int(time.time())
-    period = (max(now - BACKDATE_SECONDS, issuer.not_before), min(now + leaf.days * 86400, issuer.not_after))
-    with _workspace() as directory:
-        config = _write_config(machine, directory, _leaf_subject(leaf), _leaf_extensions(leaf))
-        new_key = os.path.join(directory, "new.key")
-        request = _request(machine, directory, config, [*_NEW_KEY, "-keyout", new_key])
-        key = machine.read(new_key) or b""
-        signer = ["-cert", authority.certificate, "-keyfile", authority.key]
-        content = _sign(machine, directory, config, signer, request, period)
+    key, request = make_request(machine, leaf)
+    put_certificate(machine, leaf, key, sign_request(machine, authority, leaf, request))
+
+
+def put_certificate(machine: Machine, leaf: Certificate, key: bytes, content: bytes) -> None:
+    """Key and certificate (PEM) in their places, the key first."""
     for path in (leaf.key, leaf.certificate):
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     machine.write(leaf.key, key, mode=int(leaf.mode, 8), owner=leaf.owner, group=leaf.group)
