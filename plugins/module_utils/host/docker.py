@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 import grp
-import json
 import os
-import re
 import typing as t
 
 from ..core import docker
@@ -15,7 +13,8 @@ from ..core.change import Change
 from ..core.docker import DockerSeen, DockerWant
 from ..core.problems import Problem, SlipwayError
 from ..core.state import SeenState, SeenUnit
-from .machine import Machine
+from .facts import ask_ip, system_release
+from .machine import Machine, Output
 from .preparation import apply_host
 from .state import apply_state, observe_state, user_exists
 from .systemd import show_units, unit_failure
@@ -28,15 +27,14 @@ def observe_docker(machine: Machine, want: DockerWant) -> DockerSeen:
     """What the host has of it; reads only."""
     files = observe_state(machine, docker.docker_target(want))
     units = show_units(machine, [docker.UNIT, docker.KUBELET_UNIT])
-    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', machine.read_text("/etc/os-release") or "", re.MULTILINE))
     up = units.get(docker.UNIT, SeenUnit()).active == "active"
     return DockerSeen(
         state=SeenState(files.users, files.paths, units),
-        system=(release.get("ID", ""), release.get("VERSION_ID", "")),
+        system=system_release(machine),
         installed=installed_packages(machine),
         apparmor=(machine.read_text("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y",
         loaded=docker.parse_json(machine.read_text(docker.LOADED)) if up else None,
-        networks=docker.foreign_networks(_routes(machine)),
+        networks=docker.foreign_networks(ask_ip(machine, "-4", "route", "show")),
         members=_members(),
         known=frozenset(name for name in want.users or () if user_exists(name)),
         images=frozenset(image for image in want.images if up and _has_image(machine, image)),
@@ -52,14 +50,6 @@ def installed_packages(machine: Machine) -> frozenset[str]:
     listing = machine.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\\n"], check=False)
     words = (line.split() for line in listing.stdout.splitlines())
     return frozenset(name for name, *status in words if status == ["installed"])
-
-
-def _routes(machine: Machine) -> list[dict[str, t.Any]]:
-    try:
-        routes = json.loads(machine.run(["ip", "-j", "-4", "route", "show"], check=False).stdout or "[]")
-    except ValueError:
-        return []
-    return routes if isinstance(routes, list) else []
 
 
 def _members() -> t.Optional[frozenset[str]]:
@@ -135,12 +125,16 @@ def settle_docker(machine: Machine, want: DockerWant) -> None:
 
 
 def _trouble(machine: Machine) -> t.Optional[str]:
-    asked = machine.run(["docker", "version", "--format", "{{.Server.Version}}"], check=False, timeout=20)
+    asked = _ask_version(machine)
     return None if asked.rc == 0 else f"{asked.stderr.strip()}; {unit_failure(machine, docker.UNIT)}"
+
+
+def _ask_version(machine: Machine) -> Output:
+    return machine.run(["docker", "version", "--format", "{{.Server.Version}}"], check=False, timeout=20)
 
 
 def docker_result(machine: Machine, want: DockerWant) -> dict[str, t.Any]:
     """The engine's version, empty where there is none yet."""
     del want
-    asked = machine.run(["docker", "version", "--format", "{{.Server.Version}}"], check=False, timeout=20)
+    asked = _ask_version(machine)
     return {"version": asked.stdout.strip() if asked.rc == 0 else ""}

@@ -24,13 +24,13 @@ _LISTENING = re.compile(r'users:\(\("(?P<process>[^"]+)",pid=(?P<pid>\d+)')
 
 def system_facts(machine: Machine) -> dict[str, t.Any]:
     """Operating system, kernel, memory, swap and clock."""
-    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', machine.read_text("/etc/os-release") or "", re.MULTILINE))
+    name, version = system_release(machine)
     memory = re.search(r"^MemTotal:\s+(\d+) kB", machine.read_text("/proc/meminfo") or "", re.MULTILINE)
     return {
         "hostname": socket.gethostname(),
         "machine_id": (machine.read_text("/etc/machine-id") or "").strip(),
         "boot_id": (machine.read_text("/proc/sys/kernel/random/boot_id") or "").strip(),
-        "os": {"id": release.get("ID", ""), "version_id": release.get("VERSION_ID", "")},
+        "os": {"id": name, "version_id": version},
         "architecture": _ARCHITECTURES.get(os.uname().machine, os.uname().machine),
         "kernel": os.uname().release,
         "python": platform.python_version(),
@@ -45,6 +45,12 @@ def system_facts(machine: Machine) -> dict[str, t.Any]:
         "proxy_environment": proxy_environment(machine),
         **resolver_facts(machine),
     }
+
+
+def system_release(machine: Machine) -> tuple[str, str]:
+    """Name and version of the operating system as os-release(5) has them, ``("debian", "13")``; empty if it has not."""
+    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', machine.read_text("/etc/os-release") or "", re.MULTILINE))
+    return release.get("ID", ""), release.get("VERSION_ID", "")
 
 
 def clock_synchronized() -> t.Optional[bool]:
@@ -108,7 +114,7 @@ def _mount(path: str, table: t.Sequence[t.Sequence[str]]) -> dict[str, t.Any]:
 
 def address_facts(machine: Machine) -> dict[str, t.Any]:
     """Addresses by interface, and the interface and source of the default route."""
-    links = _json(machine.run(["ip", "-j", "addr", "show"], check=False).stdout)
+    links = ask_ip(machine, "addr", "show")
     addresses = [
         {"interface": link["ifname"], "address": entry["local"], "prefix": entry["prefixlen"], "mtu": link["mtu"]}
         for link in links
@@ -119,7 +125,7 @@ def address_facts(machine: Machine) -> dict[str, t.Any]:
 
 
 def _default_route(machine: Machine, addresses: t.Sequence[t.Mapping[str, t.Any]]) -> t.Optional[dict[str, str]]:
-    routes = _json(machine.run(["ip", "-j", "-4", "route", "show", "default"], check=False).stdout)
+    routes = ask_ip(machine, "-4", "route", "show", "default")
     if not routes or "dev" not in routes[0]:
         return None
     device = routes[0]["dev"]
@@ -160,9 +166,10 @@ def _unit_of(machine: Machine, pid: str) -> str:
     return found[-1] if found else ""
 
 
-def _json(text: str) -> list[dict[str, t.Any]]:
+def ask_ip(machine: Machine, *arguments: str) -> list[dict[str, t.Any]]:
+    """What ``ip -j`` lists; nothing where it fails."""
     try:
-        value = json.loads(text or "[]")
+        found = json.loads(machine.run(["ip", "-j", *arguments], check=False).stdout or "[]")
     except ValueError:
         return []
-    return value if isinstance(value, list) else []
+    return found if isinstance(found, list) else []

@@ -176,6 +176,22 @@ def still_lacking(
     return ""
 
 
+def user_name(number: int) -> str:
+    """The name of a user, its number when it has none."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def group_name(number: int) -> str:
+    """The name of a group, its number when it has none."""
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
 def _uid(name: str) -> int:
     """The number of a user; a number may stand for one without a name, such as a container's."""
     if name.isdigit():

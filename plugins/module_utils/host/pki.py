@@ -11,11 +11,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import glob
-import grp
 import ipaddress
 import json
 import os
-import pwd
 import re
 import secrets
 import shutil
@@ -43,7 +41,7 @@ from ..core.pki import (
 )
 from ..core.problems import Problem, SlipwayError
 from ..core.x509 import CertificateFacts, fingerprint, parse_certificate, pem_blocks, public_key_of
-from .machine import Machine
+from .machine import Machine, group_name, user_name
 
 RUN_DIRECTORY = "/run/slipway"
 BACKDATE_SECONDS = 300
@@ -146,21 +144,13 @@ def _observe_file(machine: Machine, path: str) -> t.Optional[SeenFile]:
         kind, public_key, certificate = _classify(machine, path, content.decode("utf-8", "replace"))
     return SeenFile(
         kind,
-        _name(pwd.getpwuid, status.st_uid),
-        _name(grp.getgrgid, status.st_gid),
+        user_name(status.st_uid),
+        group_name(status.st_gid),
         f"{stat.S_IMODE(status.st_mode):04o}",
         fingerprint(content),
         public_key,
         certificate,
     )
-
-
-def _name(lookup: t.Callable[[int], t.Any], number: int) -> str:
-    """The name of a user or group, its number when it has none."""
-    try:
-        return str(lookup(number)[0])
-    except KeyError:
-        return str(number)
 
 
 def _classify(machine: Machine, path: str, text: str) -> tuple[str, str, t.Optional[CertificateFacts]]:

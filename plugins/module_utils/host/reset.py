@@ -40,6 +40,7 @@ from ..core.reset import (
     ResetWant,
 )
 from ..core.state import SeenUnit
+from .facts import ask_ip
 from .machine import Machine
 from .systemd import show_units
 
@@ -184,11 +185,7 @@ def _is_container(machine: Machine, pid: str) -> bool:
 
 def interfaces(machine: Machine) -> tuple[str, ...]:
     """The bridge of the pods, what hangs on it, and flannel's tunnel."""
-    output = machine.run(["ip", "-j", "link", "show"], check=False).stdout
-    try:
-        links = [link for link in json.loads(output or "[]") if link]
-    except ValueError:
-        return ()
+    links = [link for link in ask_ip(machine, "link", "show") if link]
     hanging = sorted(link["ifname"] for link in links if link.get("master") == BRIDGE)
     return (*hanging, *(name for name in INTERFACES if any(link["ifname"] == name for link in links)))
 

@@ -26,7 +26,7 @@ from ..core.state import (
     content_bytes,
     open_placeholders,
 )
-from .machine import Machine
+from .machine import Machine, group_name, user_name
 from .systemd import show_units, unit_failure
 
 # An API server may take 75 s to stop and 120 s to start.
@@ -63,7 +63,7 @@ def observe_path(machine: Machine, path: str, *, hide: bool = False) -> t.Option
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    owner, group, mode = _user_name(status.st_uid), _group_name(status.st_gid), f"{stat.S_IMODE(status.st_mode):04o}"
+    owner, group, mode = user_name(status.st_uid), group_name(status.st_gid), f"{stat.S_IMODE(status.st_mode):04o}"
     if stat.S_ISLNK(status.st_mode):
         return SeenPath("link", target=os.readlink(path))
     if stat.S_ISDIR(status.st_mode):
@@ -151,17 +151,3 @@ def _group_exists(name: str) -> bool:
     except KeyError:
         return False
     return True
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _group_name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
