@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections.abc
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,20 @@ def test_a_run_cut_before_its_record_leaves_it_to_the_next(pair: Lab, keys: Keys
     assert support.kubectl(pair, "-n", "kube-system", "get", "configmap", "slipway-record", "--output=name").strip()
     support.slipway("plan", "-i", str(pair.inventory)).require()
     keys.look()
+
+
+def test_a_run_waits_for_another_as_long_as_it_was_told(pair: Lab, tmp_path: Path) -> None:
+    last = cutting.held(pair, "cp1")
+    other = {**last, "run": "another-machine 1 1", "by": "ann@elsewhere", "released": False}
+    support.on(pair, "cp1", "tee", cutting.HOLD, stdin=json.dumps(other))
+    refused = support.slipway("apply", "-i", str(pair.inventory), "-e", "slipway_hold_wait=5").require(1)
+    assert "apply of ann@elsewhere" in refused.out
+    log = tmp_path / "waiting"
+    with cutting.running(pair, log, extra_vars={"slipway_hold_wait": 300}) as waiting:
+        support.wait_for("it waits", lambda: None if WAITING in log.read_text() else log.read_text(), timeout=60)
+        time.sleep(10)
+        support.on(pair, "cp1", "tee", cutting.HOLD, stdin=json.dumps({**other, "released": True}))
+        assert waiting.wait(timeout=300) == 0, log.read_text()
+
+
+WAITING = "TASK [Wait until no other run holds the host]"

@@ -26,8 +26,8 @@ BEFORE_SECONDS, AFTER_SECONDS = 10, 40
 
 @pytest.fixture(scope="module")
 def cluster() -> collections.abc.Iterator[Lab]:
-    """Three control-plane hosts and a worker with a client's files."""
-    with support.lab_of(support.lab_name("av"), control_plane=3, workers=1) as lab:
+    """Three control-plane hosts and three workers, one with a client's files."""
+    with support.lab_of(support.lab_name("av"), control_plane=3, workers=3) as lab:
         support.ansible_run(lab.inventory, "apply").require()
         using.install(lab, "w1", "cp1")
         yield lab
@@ -118,3 +118,25 @@ def test_all_hosts_lose_their_power_at_once(cluster: Lab) -> None:
     )
     print(f"nodes and pods ready {back:.1f} s after the hosts")
     support.slipway("verify", "-i", str(cluster.inventory)).require()
+
+
+def test_a_restart_that_costs_quorum_happens_at_the_users_word(cluster: Lab) -> None:
+    """One of three is down: a member is restarted only if somebody says so, and the API is back after it."""
+    here = ("cp2", "cp3")
+    etcd = {"heartbeat_ms": 120}
+    away = {"slipway_node_absent": "{{ inventory_hostname == 'cp1' }}"}
+    labs.power(cluster, ["cp1"], "off", cut=True)
+    try:
+        pids = {host: support.on(cluster, host, "pidof", "etcd") for host in here}
+        refused = support.ansible_run(cluster.inventory, "apply", extra_vars={**away, "slipway_etcd": etcd})
+        assert refused.code != 0
+        assert "slipway_etcd.accept_quorum_loss" in refused.problem_text()
+        assert {host: support.on(cluster, host, "pidof", "etcd") for host in here} == pids
+        said = {**away, "slipway_etcd": {**etcd, "accept_quorum_loss": True}}
+        support.ansible_run(cluster.inventory, "apply", extra_vars=said).require()
+        assert not {host for host in here if support.on(cluster, host, "pidof", "etcd") == pids[host]}
+        support.kubectl(cluster, "get", "--raw", "/readyz", host="cp2")
+    finally:
+        labs.power(cluster, ["cp1"], "on")
+    support.ansible_run(cluster.inventory, "apply", extra_vars={"slipway_etcd": etcd}).require()
+    support.wait_for("nodes and pods are ready", lambda: support.settled(cluster), timeout=300)

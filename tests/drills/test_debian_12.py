@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
@@ -28,3 +29,18 @@ def test_hosts_of_debian_12_become_a_cluster_that_works(systems: t.Mapping[str, 
     assert set(found) == set(systems)
     for host, system in systems.items():
         assert system.replace("debian-", "Debian GNU/Linux ") in found[host]
+
+
+def test_docker_and_a_registry_on_debian_12() -> None:
+    systems = dict.fromkeys(("cp1", "docker1", "registry1"), "debian-12")
+    own = {"slipway_secret_registry_password": "a-password-of-drills"}
+    name = support.lab_name("deb")
+    with support.lab_of(name, workers=0, docker=1, registry=1, host_os=systems, extra_vars=own) as lab:
+        support.ansible_run(lab.inventory, "apply").require()
+        second = support.ansible_run(lab.inventory, "apply").require()
+        assert {host: stats.changed for host, stats in second.stats.items()} == dict.fromkeys(systems, 0)
+        assert "bookworm" in support.on(lab, "docker1", "cat", "/etc/os-release")
+        said = support.slipway("verify", "--json", "-i", str(lab.inventory)).require()
+        found = {check["aspect"]: check for check in json.loads(said.out)["checks"]}
+    for aspect in ("docker build", "docker run", "docker restart policy", "docker push", "image from the registry"):
+        assert (found[aspect]["ok"], found[aspect]["skipped"]) == (True, False), found[aspect]
