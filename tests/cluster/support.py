@@ -411,15 +411,15 @@ def recap(text: str) -> dict[str, Stats]:
 
 
 # --- the cluster ------------------------------------------------------------------------------------------------------
-def settled(lab: Lab) -> str | None:
-    """None if API server, nodes and all pods are well; else what is not."""
+def settled(lab: Lab, hosts: t.Collection[str] = ()) -> str | None:
+    """None if API server, nodes and all pods are well; else what is not. All hosts are nodes, or only ``hosts``."""
     answer = ask(lab, "cp1", *KUBECTL, "get", "nodes,pods", "-A", "-o", "json", "--request-timeout=10s", timeout=30)
     if answer.returncode != 0:
         return answer.stderr.strip() or "no answer"
     items = json.loads(answer.stdout)["items"]
     nodes = {item["metadata"]["name"] for item in items if item["kind"] == "Node"}
     waiting = [_name(item) for item in items if not _is_ready(item)]
-    missing = sorted(set(names(lab)) - nodes)
+    missing = sorted(set(hosts or names(lab)) - nodes)
     return f"not ready: {', '.join(waiting + missing)}" if waiting or missing else None
 
 

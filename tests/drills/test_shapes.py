@@ -18,12 +18,13 @@ STARTED = ("systemctl", "show", "--property=ActiveEnterTimestampMonotonic,MainPI
 
 def grown(lab: Lab, inventory: Path, *control_plane: str) -> None:
     """Apply with these control-plane hosts: each has a member, the second run changes nothing, nothing is left."""
-    support.inventory_of(lab, {*control_plane, "w1"}, inventory)
+    hosts = {*control_plane, "w1"}
+    support.inventory_of(lab, hosts, inventory)
     first = support.ansible_run(inventory, "apply").require()
     print(f"{len(control_plane)} control-plane hosts: {first.seconds:.0f} s", flush=True)
     assert support.members(lab) == dict.fromkeys(control_plane, False)
     unchanged(inventory)
-    support.wait_for("nodes and pods are ready", lambda: support.settled(lab), timeout=240)
+    support.wait_for("nodes and pods are ready", lambda: support.settled(lab, hosts), timeout=240)
 
 
 def unchanged(inventory: Path, **extra_vars: t.Any) -> None:
