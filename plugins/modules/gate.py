@@ -29,6 +29,13 @@ options:
     description: The CA of the API servers' certificates.
     type: path
     default: /etc/kubernetes/pki/ca.crt
+  etcd_down:
+    description:
+      - Names of voting etcd members that may be down, because they were when the work began. All others must be healthy
+        and in sync.
+    type: list
+    elements: str
+    default: []
   nodes:
     description: Names of Nodes that must be Ready.
     type: list
@@ -94,6 +101,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     **ETCD_ARGUMENTS,
     "api_servers": {"type": "list", "elements": "str", "default": []},
     "ca": {"type": "path", "default": "/etc/kubernetes/pki/ca.crt"},
+    "etcd_down": {"type": "list", "elements": "str", "default": []},
     "nodes": {"type": "list", "elements": "str", "default": []},
     "node_paths": {"type": "list", "elements": "str", "default": []},
     "timeout": {"type": "int", "default": 120},

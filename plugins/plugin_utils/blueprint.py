@@ -163,7 +163,7 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     data |= {"registry": _registry(layout, context), "docker": _docker(spec)}
     data["seed_params"]["held"] = sorted(seen[plan.seed].artifacts.blobs) if plan.seed else []
     data["sealing"] = _sealing(context, plan)
-    data["gate"] = _gate(context)
+    data["gate"] = _gate(context, frozenset(spec.nodes) - outside - frozenset(known))
     data["allowed"] = planner.allowed_nodes(context, plan.joining)
     data["holders"] = _holders(spec, held)
     recorded = inputs.probes[verdict.leader].get("record") if leader else None
@@ -372,14 +372,22 @@ def _sealing(context: planner.Context, plan: planner.Blueprint) -> dict[str, t.A
     }
 
 
-def _gate(context: planner.Context) -> dict[str, list[str]]:
-    """What is well now, and must be again before the next host's turn: a host's own repair is not held up by itself."""
+def _gate(context: planner.Context, silent: t.AbstractSet[str]) -> dict[str, list[str]]:
+    """What is well now, and must be again before the next host's turn: a host's own repair is not held up by itself.
+
+    ``silent`` are hosts that were asked and did not answer, or are down on purpose. The API calls a Node Ready for some
+    time after its host has gone.
+    """
+    gone = {context.spec.nodes[name].node_name or name for name in silent}
     nodes = context.known[context.verdict.leader].nodes if context.verdict.leader in context.known else None
     servers = [name for name, own in sorted(context.known.items()) if own.nodes is not None]
     return {
         "etcd_endpoints": [url for each in context.verdict.members if each.healthy for url in each.client_urls[:1]],
+        "etcd_down": [each.text() for each in context.verdict.members if not each.healthy],
         "api_servers": [f"https://{context.nodes[name].address}:{context.layout.api_port}" for name in servers],
-        "nodes": sorted(each.name for each in nodes.nodes.values() if each.ready) if nodes else [],
+        "nodes": sorted(each.name for each in nodes.nodes.values() if each.ready and each.name not in gone)
+        if nodes
+        else [],
     }
 
 

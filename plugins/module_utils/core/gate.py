@@ -16,10 +16,11 @@ from .quorum import Member, lagging, quorum_of
 class GateWant:
     """What is asked for: API servers by URL, Nodes by name, and paths that each Node answers through the API's proxy.
 
-    ``etcd`` says whether the members of etcd are asked too.
+    ``etcd`` says whether the members of etcd are asked too; ``etcd_down`` are those that may be down, by name.
     """
 
     etcd: bool = False
+    etcd_down: tuple[str, ...] = ()
     api_servers: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
     node_paths: tuple[str, ...] = ()
@@ -43,7 +44,7 @@ class GateSeen:
 
 def faults(want: GateWant, seen: GateSeen) -> list[Problem]:
     """Everything that is not as it must be; empty when the gate is open."""
-    found = _etcd(seen) if want.etcd else []
+    found = _etcd(want, seen) if want.etcd else []
     found += [
         Problem(
             f"API server {url}",
@@ -71,7 +72,7 @@ def faults(want: GateWant, seen: GateSeen) -> list[Problem]:
     return found
 
 
-def _etcd(seen: GateSeen) -> list[Problem]:
+def _etcd(want: GateWant, seen: GateSeen) -> list[Problem]:
     if seen.etcd_error:
         return [Problem("etcd", seen.etcd_error, "members that answer", "on etcd's hosts see: systemctl status etcd")]
     arithmetic = quorum_of(seen.second).text()
@@ -83,5 +84,6 @@ def _etcd(seen: GateSeen) -> list[Problem]:
             "on its host see: systemctl status etcd, journalctl -u etcd",
         )
         for name, fault in sorted(lagging(seen.first, seen.second).items())
+        if name not in want.etcd_down
     ]
     return found or ([] if seen.second else [Problem("etcd", "has no members", "members that answer")])

@@ -95,6 +95,7 @@ def parse_gate(params: t.Mapping[str, t.Any]) -> GateWant:
     """What the module's parameters ask for."""
     return GateWant(
         etcd=bool(params["etcd_endpoints"]),
+        etcd_down=tuple(params["etcd_down"]),
         api_servers=tuple(url.rstrip("/") for url in params["api_servers"]),
         nodes=tuple(params["nodes"]),
         node_paths=tuple(params["node_paths"]),

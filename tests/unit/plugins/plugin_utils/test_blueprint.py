@@ -20,7 +20,7 @@ from ansible_collections.slipway.cluster.plugins.plugin_utils.blueprint import (
     version_sets,
 )
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.record import record_object
-from tests.unit.plugins.cluster import NOW, Cluster, bare, copied, lock, one_and_two
+from tests.unit.plugins.cluster import NOW, Cluster, bare, copied, lock, one_and_two, three_and_one
 
 
 @pytest.fixture
@@ -231,6 +231,26 @@ def test_a_host_that_leaves_takes_no_part(bundle: pathlib.Path) -> None:
     assert "w2" not in data["hosts"]
     assert data["groups"]["w2"]["key"] == "slipway_settled"
     assert data["joining"] == ["cp1", "w1"]
+
+
+def test_a_turn_waits_for_what_was_well_and_not_for_a_host_that_is_down(bundle: pathlib.Path) -> None:
+    """The API calls the Node of a host Ready for some time after its power was cut."""
+    cluster = three_and_one()
+    cluster.carry_out(cluster.plan())
+    for data in cluster.probes.values():
+        for node in (data["nodes"] or {"nodes": []})["nodes"]:
+            node["ready"] = True
+    whole = make(inputs(cluster, bundle))["gate"]
+    assert (whole["etcd_down"], whole["nodes"]) == ([], ["cp1", "cp2", "cp3", "w1"])
+
+    del cluster.probes["cp1"]
+    for data in cluster.probes.values():
+        for member in data["etcd"].get("members", ()):
+            member["healthy"] = member["name"] != "cp1"
+    gate = make(inputs(cluster, bundle, cp1="No route to host"))["gate"]
+    assert (gate["etcd_down"], gate["nodes"]) == (["cp1"], ["cp2", "cp3", "w1"])
+    assert gate["etcd_endpoints"] == [f"https://10.0.0.{number}:2379" for number in (12, 13)]
+    assert gate["api_servers"] == [f"https://10.0.0.{number}:6443" for number in (12, 13)]
 
 
 # --- problems ---------------------------------------------------------------------------------------------------------

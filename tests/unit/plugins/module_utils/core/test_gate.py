@@ -14,7 +14,7 @@ URL = "https://10.0.0.11:6443"
 READY = NodesSeen(known=True, nodes={"w1": NodeSeen("w1", ready=True)})
 A = Member("a", "a", healthy=True, index=7, applied=7)
 B = Member("b", "b", healthy=True, index=7, applied=7)
-DOWN = Member("b", "b")
+DOWN, ALSO_DOWN = Member("b", "b"), Member("a", "a")
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,12 @@ DOWN = Member("b", "b")
             GateWant(etcd=True),
             GateSeen((A, DOWN), (A, DOWN)),
             ["etcd member b: does not answer, or follows no leader (2 voting members, 1 healthy, quorum 2)"],
+        ),
+        (GateWant(etcd=True, etcd_down=("b",)), GateSeen((A, DOWN), (A, DOWN)), []),
+        (
+            GateWant(etcd=True, etcd_down=("b",)),
+            GateSeen((DOWN, ALSO_DOWN), (DOWN, ALSO_DOWN)),
+            ["etcd member a: does not answer, or follows no leader (2 voting members, 0 healthy, quorum 2)"],
         ),
         (GateWant(api_servers=(URL,)), GateSeen(), [f"API server {URL}: was not asked"]),
         (GateWant(api_servers=(URL,)), GateSeen(answers={URL: "status 500"}), [f"API server {URL}: status 500"]),

@@ -112,8 +112,8 @@ def test_a_member_is_removed_once() -> None:
 
 
 def gate(machine: Machine, **params: t.Any) -> Gate:
-    nothing: dict[str, t.Any] = {"etcd_endpoints": [], "api_servers": [], "nodes": [], "node_paths": []}
-    return Gate(Kubectl(machine), etcdctl(machine), "/ca", parse_gate({**nothing, **params}))
+    names = ("etcd_endpoints", "etcd_down", "api_servers", "nodes", "node_paths")
+    return Gate(Kubectl(machine), etcdctl(machine), "/ca", parse_gate({**{name: [] for name in names}, **params}))
 
 
 def test_only_what_is_given_is_asked() -> None:
