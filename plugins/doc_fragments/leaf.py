@@ -66,9 +66,12 @@ _FIELDS = r"""
 
 
 class ModuleDocFragment:
-    """The documentation of the two options."""
+    """The documentation of the two options.
 
-    DOCUMENTATION = (
+    With annotations, for yamllint of ansible-test takes every plain assignment here for one literal.
+    """
+
+    DOCUMENTATION: str = (
         r"""
 options:
   leaf:
@@ -79,7 +82,7 @@ options:
         + _FIELDS
     )
 
-    CERTIFICATES = (
+    CERTIFICATES: str = (
         r"""
 options:
   certificates:
