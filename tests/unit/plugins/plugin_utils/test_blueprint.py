@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import re
 
 import pytest
 
@@ -202,6 +203,26 @@ def test_explain_says_where_values_come_from(bundle: pathlib.Path) -> None:
     rows = make(inputs(one_and_two(), bundle))["explain"]["w1"]
     assert all(len(row) == 3 for row in rows)
     assert any(row[0] == "address" and row[1] == "10.0.0.51" for row in rows)
+
+
+ROLES = pathlib.Path(__file__).parents[4] / "roles"
+# What a play decides, as it depends on other hosts: the seed's blobs, and what is sealed.
+ELSEWHERE = {"keep_blobs", "awaits", "receive", "receiver", "seal_items", "seal_to", "sealed"}
+
+
+@pytest.mark.parametrize(
+    ("part", "role", "variable"),
+    [
+        *((part, part, f"{part}_target") for part in ("host", "pki", "etcd", "control_plane", "node", "network")),
+        *((part, "runtime", f"runtime_{part}") for part in ("artifacts", "containerd")),
+    ],
+)
+def test_a_role_hands_on_all_that_the_plan_says(part: str, role: str, variable: str, bundle: pathlib.Path) -> None:
+    """A parameter that a role forgets is planned with and never carried out."""
+    tasks = "".join(path.read_text(encoding="utf-8") for path in sorted((ROLES / role / "tasks").glob("*.yml")))
+    handed = {name for pair in re.findall(rf"\b{variable}(?:\.(\w+)|\['(\w+)'\])", tasks) for name in pair if name}
+    planned = make(inputs(three_and_one(), bundle))["hosts"]["cp1"][part]
+    assert set(planned) - ELSEWHERE == handed
 
 
 # --- hosts that do not take part --------------------------------------------------------------------------------------
