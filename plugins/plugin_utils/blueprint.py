@@ -344,7 +344,7 @@ def _roster(
     members = [name for name in seen if name in spec.nodes and spec.nodes[name].etcd]
     return {
         name: {
-            "node": nodes[name].node_name if name in nodes else own.node_name or name,
+            "node": own.known_as,
             "absent": own.absent,
             "kubelet": own.is_node,
             "control_plane": own.control_plane,
@@ -378,7 +378,7 @@ def _gate(context: planner.Context, silent: t.AbstractSet[str]) -> dict[str, lis
     ``silent`` are hosts that were asked and did not answer, or are down on purpose. The API calls a Node Ready for some
     time after its host has gone.
     """
-    gone = {context.spec.nodes[name].node_name or name for name in silent}
+    gone = {context.spec.nodes[name].known_as for name in silent}
     nodes = context.known[context.verdict.leader].nodes if context.verdict.leader in context.known else None
     servers = [name for name, own in sorted(context.known.items()) if own.nodes is not None]
     return {

@@ -166,7 +166,7 @@ def _node(node: NodeSpec, probe: Probe | None, labels: t.Mapping[str, str]) -> N
     interface = probe.interface_of(address) if probe else None
     return Node(
         host=node.name,
-        node_name=node.node_name or node.name,
+        node_name=node.known_as,
         address=address,
         hostname=probe.hostname if probe else node.name,
         control_plane=node.control_plane,

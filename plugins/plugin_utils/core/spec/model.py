@@ -311,6 +311,11 @@ class NodeSpec:
     settings: tuple[Setting, ...]
 
     @property
+    def known_as(self) -> str:
+        """The name of its Node: the host's as long as no other is known."""
+        return self.node_name or self.name
+
+    @property
     def address(self) -> str | None:
         """The address other hosts use; None until a probe has told it."""
         return str(self.addresses[0]) if self.addresses else None
