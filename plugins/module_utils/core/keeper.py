@@ -27,7 +27,7 @@ NODES_GROUP = "system:nodes"
 NODE_PREFIX = "system:node:"
 LEASE_NAME = "slipway-keeper-restart"
 LEASE_NAMESPACE = "kube-system"
-LEASE_SECONDS = 300
+LEASE_SECONDS = 600  # longer than the slowest restart, and what is waited for after it
 
 _NEEDED_USAGES = frozenset({"digital signature", "server auth"})
 _POSSIBLE_USAGES = _NEEDED_USAGES | {"key encipherment"}

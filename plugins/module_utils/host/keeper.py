@@ -35,7 +35,7 @@ from ..core.keeper import (
     plan_renewal,
 )
 from ..core.problems import Problem, SlipwayError
-from .machine import Machine, Output
+from .machine import UNIT_TIMEOUT_SECONDS, Machine, Output
 from .pki import apply_pki, observe_pki
 
 # What kubectl says when the API server is not running, just starting or going down.
@@ -52,7 +52,6 @@ _ABSENT = (
     "no route to host",
     ": eof",
 )
-_RESTART_TIMEOUT_SECONDS = 90.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +169,7 @@ class Keeper:
         self.machine.wait("giving back the lease", lambda: self._give_back_lease(me), timeout=60, interval=1)
 
     def _restart_unit(self, unit: str) -> None:
-        self.machine.run(["systemctl", "restart", unit], timeout=_RESTART_TIMEOUT_SECONDS)
+        self.machine.run(["systemctl", "restart", unit], timeout=UNIT_TIMEOUT_SECONDS)
         self.machine.wait(
             unit,
             lambda: None if self.machine.run(["systemctl", "is-active", unit], check=False).rc == 0 else "not active",

@@ -17,6 +17,8 @@ import typing as t
 
 from ..core.problems import Problem, SlipwayError
 
+# How long a unit may take to restart: an API server 75 s to stop and 240 s to start.
+UNIT_TIMEOUT_SECONDS = 320.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 

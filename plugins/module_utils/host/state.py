@@ -26,11 +26,8 @@ from ..core.state import (
     content_bytes,
     open_placeholders,
 )
-from .machine import Machine, group_name, user_name
+from .machine import UNIT_TIMEOUT_SECONDS, Machine, group_name, user_name
 from .systemd import show_units, unit_failure
-
-# An API server may take 75 s to stop and 120 s to start.
-START_TIMEOUT_SECONDS = 200.0
 
 
 def observe_state(machine: Machine, target: HostState) -> SeenState:
@@ -117,7 +114,7 @@ def _apply_unit(machine: Machine, verb: str, unit: Unit) -> None:
     if verb in ("start", "restart") and seen is not None and seen.active == "failed":
         machine.run(["systemctl", "reset-failed", unit.name], check=False)
     options = ["--no-block"] if unit.no_block else []
-    done = machine.run(["systemctl", verb, *options, unit.name], check=False, timeout=START_TIMEOUT_SECONDS + 5)
+    done = machine.run(["systemctl", verb, *options, unit.name], check=False, timeout=UNIT_TIMEOUT_SECONDS)
     if done.rc != 0:
         raise SlipwayError(
             Problem(

@@ -65,6 +65,7 @@ def apiserver_target(layout: Layout, node: Node) -> HostState:
         after=("network-online.target", ETCD_UNIT),  # so that it is stopped before etcd: without etcd it cannot end
         lines=(f"ReadWritePaths={paths.AUDIT}",),
         inputs=(*policies.values(), layout.versions["kubernetes"]),
+        start_timeout=240,  # what kubeadm's startup probe gives it; killed earlier, a slow machine never gets there
         stop_timeout=75,
     )
     return HostState(

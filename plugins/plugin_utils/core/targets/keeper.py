@@ -31,7 +31,7 @@ After=network-online.target kube-apiserver.service
 [Service]
 Type=oneshot
 ExecStart=/usr/bin/python3 {PROGRAM} run
-TimeoutStartSec=120
+TimeoutStartSec=600
 """
     # A timer has no process that could show its input; with this line it changes when its service does.
     timer = f"""{NOTICE}# {digest_of(service)}

@@ -226,7 +226,7 @@ def test_days_left_by_name() -> None:
 MOMENT = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 
 
-@pytest.mark.parametrize(("seconds", "holder"), [(0, "cp1"), (299, "cp1"), (300, ""), (9999, "")])
+@pytest.mark.parametrize(("seconds", "holder"), [(0, "cp1"), (599, "cp1"), (600, ""), (9999, "")])
 def test_a_holder_that_has_gone_is_nobody(seconds: int, holder: str) -> None:
     lease = lease_for("cp1", now=MOMENT)
     assert lease_holder(lease, now=MOMENT + datetime.timedelta(seconds=seconds)) == holder
