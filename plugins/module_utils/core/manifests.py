@@ -41,7 +41,7 @@ HELD_BY_VOLUMES = "slipway.cluster/held-by-volumes"
 
 # What must be there before what: namespaces and APIs, then what workloads read and run as, then what runs.
 _FOUNDATIONS = ("Namespace", "CustomResourceDefinition")
-_WORKLOADS = ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Pod", "Job", "CronJob")
+WORKLOADS = ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Pod", "Job", "CronJob")
 _HOOKS = ("APIService", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 
 # An object that carries one of these and a newer version in it is somebody's newer one, and is left alone.
@@ -373,7 +373,7 @@ def unsettled(item: t.Mapping[str, t.Any]) -> t.Optional[str]:
         return None
     status = item.get("status") or {}
     seen_generation, generation = status.get("observedGeneration", 0), item["metadata"].get("generation", 0)
-    if item["kind"] in _WORKLOADS and seen_generation < generation:
+    if item["kind"] in WORKLOADS and seen_generation < generation:
         return "its controller has not seen the last change yet"
     return judge(item, status)
 
@@ -438,7 +438,7 @@ def _stage(item: t.Mapping[str, t.Any]) -> int:
         return 0
     if kind in _HOOKS:
         return 3
-    return 2 if kind in _WORKLOADS else 1
+    return 2 if kind in WORKLOADS else 1
 
 
 def _apply_changes(want: ManifestSet, seen: SetSeen) -> list[Change]:

@@ -8,10 +8,12 @@ import typing as t
 
 from ..core.change import Change
 from ..core.manifests import (
+    WORKLOADS,
     Inventory,
     Key,
     KubernetesObject,
     ManifestSet,
+    ObjectRef,
     SetSeen,
     SetStep,
     completed,
@@ -109,18 +111,17 @@ def settle_sets(machine: Machine, kubectl: Kubectl, wants: t.Sequence[ManifestSe
 
     ``timeout``, in seconds, is for all sets together.
     """
-    refs = [ref_of(item) for want in wants for item in want.wanted]
+    waiting = [ref_of(item) for want in wants for item in want.wanted]
 
     def lacking() -> t.Optional[str]:
-        live = kubectl.find(refs)
+        nonlocal waiting
+        live = kubectl.find(waiting)
         if live is None:
             return "the API server does not answer"
-        for ref in refs:
-            item = lookup(live, ref)
-            lack = "is not there" if item is None else unsettled(item)
-            if lack:
-                return f"{ref.text()}: {lack}"
-        return None
+        lacks = [(ref, _lack(live, ref)) for ref in waiting]
+        # Only workloads come and go: definitions of a megabyte are looked at until they are there.
+        waiting = [ref for ref, lack in lacks if lack or ref.kind in WORKLOADS]
+        return next((f"{ref.text()}: {lack}" for ref, lack in lacks if lack), None)
 
     machine.wait(
         f"manifests {', '.join(want.name for want in wants)}",
@@ -129,6 +130,11 @@ def settle_sets(machine: Machine, kubectl: Kubectl, wants: t.Sequence[ManifestSe
         interval=0.5,
         remedy="see kubectl get events --all-namespaces and kubectl describe of that object",
     )
+
+
+def _lack(live: t.Mapping[Key, KubernetesObject], ref: ObjectRef) -> t.Optional[str]:
+    item = lookup(live, ref)
+    return "is not there" if item is None else unsettled(item)
 
 
 def _write(kubectl: Kubectl, want: ManifestSet, inventory: Inventory) -> None:

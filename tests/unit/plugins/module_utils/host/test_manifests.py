@@ -266,3 +266,27 @@ def test_settling(status: dict[str, int], lack: str) -> None:
         return
     with pytest.raises(TimeoutError, match=lack):
         settle_sets(machine, api, [want], timeout=1)
+
+
+def test_what_does_not_go_away_by_itself_is_not_asked_for_again() -> None:
+    api, asked = Api(), []
+    want = wanted(thing("c"), thing("d", "Deployment", spec={"replicas": 1}))
+    run(api, want)
+    live = api.held["", "Deployment", "n", "d"]
+    find = api.find
+
+    def noted(refs: t.Iterable[t.Any]) -> t.Any:
+        listed = list(refs)
+        asked.append([ref.name for ref in listed])
+        return find(listed)
+
+    api.find = noted  # type: ignore[method-assign]
+
+    class Twice(Patience):
+        def wait(self, what: str, predicate: t.Callable[[], str | None], **_options: t.Any) -> None:
+            assert predicate() is not None
+            live["status"] = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+            super().wait(what, predicate)
+
+    settle_sets(t.cast("t.Any", Twice()), t.cast("t.Any", api), [want], timeout=1)
+    assert asked == [["c", "d"], ["d"]]
