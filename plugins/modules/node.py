@@ -56,7 +56,7 @@ options:
   timeout:
     description: Seconds to wait for a Node to register before it is changed.
     type: int
-    default: 120
+    default: 240
   wait_ready:
     description: Seconds to wait until all the Nodes are Ready, also when nothing changed. V(0) does not wait.
     type: int
@@ -153,7 +153,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "unschedulable": {"type": "bool"},
         },
     },
-    "timeout": {"type": "int", "default": 120},
+    "timeout": {"type": "int", "default": 240},
     "wait_ready": {"type": "int", "default": 0},
     "approver": {"type": "str", "default": ""},
 }

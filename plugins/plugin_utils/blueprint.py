@@ -300,7 +300,7 @@ def _data(
         "joining": list(plan.joining),
         "pending": list(plan.pending),
         # Without a pod network of Slipway's, nodes stay NotReady until the user's comes; that is no failure.
-        "wait": 180 if layout.network != "none" else 0,
+        "wait": 240 if layout.network != "none" else 0,
         "hosts": {name: dict(params) for name, params in plan.hosts.items()},
         "groups": {name: _groups(nodes[name], spec, plan) if name in plan.hosts else _SETTLED for name in spec.nodes},
         "actions": {

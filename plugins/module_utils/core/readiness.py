@@ -14,7 +14,8 @@ from .problems import Problem, SlipwayError
 class Wait:
     """One thing to wait for within ``timeout`` seconds: an active unit, a URL that answers 200, or a path that exists.
 
-    ``ca``, ``certificate`` and ``key`` are paths on the host, used for https.
+    ``ca``, ``certificate`` and ``key`` are paths on the host, used for https. Who gives no time gets what kubeadm gives
+    a kubelet and a control-plane component, so that a slow machine gets there.
     """
 
     what: str
@@ -24,7 +25,7 @@ class Wait:
     ca: str = ""
     certificate: str = ""
     key: str = ""
-    timeout: float = 60.0
+    timeout: float = 240.0
 
 
 def _is_duration(value: t.Any) -> bool:

@@ -165,7 +165,7 @@ class Keeper:
             self._restart_unit(unit)
             self.state = dataclasses.replace(self.state, restart=self.state.restart[1:])
             self.save()
-        self.machine.wait("/readyz of the API server", self._unready, timeout=90, interval=1)
+        self.machine.wait("/readyz of the API server", self._unready, timeout=180, interval=1)
         self.machine.wait("giving back the lease", lambda: self._give_back_lease(me), timeout=60, interval=1)
 
     def _restart_unit(self, unit: str) -> None:

@@ -38,7 +38,6 @@ def waits(layout: Layout, node: Node) -> list[dict[str, t.Any]]:
             "what": "kube-apiserver",
             "url": f"https://{node.address}:{layout.api_port}/readyz",
             "ca": paths.CA,
-            "timeout": 120,
         },
         {
             "what": "kube-controller-manager",

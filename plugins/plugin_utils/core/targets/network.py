@@ -32,11 +32,11 @@ def network_target(layout: Layout, node: Node) -> HostState:
 def network_waits(layout: Layout) -> list[dict[str, t.Any]]:
     """kube-proxy has programmed its first rules; flannel has its lease."""
     waits: list[dict[str, t.Any]] = [
-        {"what": "kube-proxy", "url": "http://127.0.0.1:10256/livez", "timeout": 60},
-        {"what": "kube-proxy", "unit": KUBE_PROXY_UNIT, "timeout": 30},
+        {"what": "kube-proxy", "url": "http://127.0.0.1:10256/livez"},
+        {"what": "kube-proxy", "unit": KUBE_PROXY_UNIT},
     ]
     if layout.network == "flannel":
-        waits.append({"what": "flannel's lease of a pod subnet", "path": FLANNEL_SUBNET, "timeout": 60})
+        waits.append({"what": "flannel's lease of a pod subnet", "path": FLANNEL_SUBNET})
     return waits
 
 

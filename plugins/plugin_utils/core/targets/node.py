@@ -136,8 +136,8 @@ def kubelet_target(layout: Layout, node: Node, *, joined: bool) -> HostState:
 def kubelet_waits() -> list[dict[str, t.Any]]:
     """The kubelet answers, and has its client certificate, which kube-proxy and flanneld use too."""
     return [
-        {"what": "kubelet", "url": "http://127.0.0.1:10248/healthz", "timeout": 90},
-        {"what": "the kubelet's client certificate", "path": paths.KUBELET_CONF, "timeout": 60},
+        {"what": "kubelet", "url": "http://127.0.0.1:10248/healthz"},
+        {"what": "the kubelet's client certificate", "path": paths.KUBELET_CONF},
     ]
 
 
