@@ -67,7 +67,7 @@ def observe_images(machine: Machine) -> dict[str, str]:
     """Image references containerd knows, with the sha256 of the archive they came from; none if it does not run."""
     if not (machine.exists(SOCKET) and machine.exists(CTR)):
         return {}
-    listing = machine.run([CTR, "--namespace", NAMESPACE, "images", "ls"], check=False, timeout=20)
+    listing = machine.run([CTR, "--namespace", NAMESPACE, "images", "ls"], check=False)
     return parse_images(listing.stdout) if listing.rc == 0 else {}
 
 

@@ -28,7 +28,7 @@ from .preparation import observe_kernel
 from .state import observe_path, user_exists
 from .systemd import show_units
 
-API_TIMEOUT_SECONDS = 8.0
+API_TIMEOUT_SECONDS = 30.0
 
 
 def probe(machine: Machine, sysctls: t.Sequence[str] = ()) -> dict[str, t.Any]:
@@ -147,7 +147,7 @@ def _ask(machine: Machine, arguments: t.Sequence[str]) -> t.Any:
     kubectl = Kubectl(machine)
     if not kubectl.is_installed():
         return None
-    call = [*arguments, "--request-timeout=5s", "--output=json"]
+    call = [*arguments, "--request-timeout=15s", "--output=json"]
     output = kubectl.run(call, check=False, timeout=API_TIMEOUT_SECONDS)
     return _json(output.stdout) if output.rc == 0 else None
 
