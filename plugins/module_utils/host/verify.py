@@ -27,6 +27,8 @@ from .verify_full import FullChecks
 from .verify_talk import Talk, message, parallel
 
 _PAUSE_SECONDS = 1.0
+# A namespace with pods takes half a minute even where nothing is slow.
+_REMOVAL_SECONDS = 90.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +61,7 @@ def verify_cluster(machine: Machine, want: VerifyWant) -> list[Check]:
             return [first]
         namespace = verify_workload.NAMESPACE_PREFIX + secrets.token_hex(3)
         run = _Run(machine, kubectl, want, namespace, patience)
-        _remove(kubectl, _stale(kubectl), wait=False)
+        _remove(kubectl, _stale(kubectl))
         checks = [first]
         try:
             with open_proxy(want.kubectl, want.kubeconfig) as proxy:
@@ -67,7 +69,7 @@ def verify_cluster(machine: Machine, want: VerifyWant) -> list[Check]:
         except SlipwayError as error:
             checks.append(Check("workload", ok=False, done="put up pods and Services", seen=str(error)))
         finally:
-            last = _timed("removal", lambda: _check_removal(kubectl, namespace))
+            last = _timed("removal", lambda: _check_removal(kubectl, namespace, max(_REMOVAL_SECONDS, want.timeout)))
         return verify.with_causes([*checks, last])
 
 
@@ -301,11 +303,11 @@ def _check_node_health(proxy: ApiProxy, nodes: NodesSeen, aspect: str, rest: str
     )
 
 
-def _check_removal(kubectl: Kubectl, namespace: str) -> Check:
-    """Take down what was put up, and see that it is gone."""
+def _check_removal(kubectl: Kubectl, namespace: str, timeout: float) -> Check:
+    """Take down what was put up, and see that it is gone within ``timeout`` seconds."""
     done = "removed everything this check has made"
     try:
-        _remove(kubectl, [namespace], wait=True)
+        _remove(kubectl, [namespace], wait=timeout)
         left = kubectl.json(["get", "namespace", namespace, "--ignore-not-found"])
     except SlipwayError as error:
         left = str(error)
@@ -320,10 +322,10 @@ def _stale(kubectl: Kubectl) -> list[str]:
     return verify_workload.stale_namespaces(listing, _now())
 
 
-def _remove(kubectl: Kubectl, namespaces: t.Sequence[str], *, wait: bool) -> None:
+def _remove(kubectl: Kubectl, namespaces: t.Sequence[str], *, wait: float = 0) -> None:
     if namespaces:
-        arguments = ["delete", "namespace", "--ignore-not-found", "--timeout=90s", f"--wait={str(wait).lower()}"]
-        kubectl.run([*arguments, *namespaces], timeout=100)
+        waiting = [f"--timeout={wait:g}s"] if wait else ["--wait=false"]
+        kubectl.run(["delete", "namespace", "--ignore-not-found", *waiting, *namespaces], timeout=wait + 60)
 
 
 def _timed(aspect: str, step: t.Callable[[], Check]) -> Check:
