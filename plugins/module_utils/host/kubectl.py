@@ -28,6 +28,9 @@ ARGUMENTS: dict[str, t.Any] = {
 
 # Discovery is remembered in memory, not in root's home.
 _CACHE = "/run/slipway/kubectl"
+# An API server that starts or has much to do accepts a connection and lets it wait for 10 s.
+_NOT_BEGUN = "TLS handshake timeout"
+_ATTEMPTS = 3
 
 
 class Kubectl:
@@ -45,14 +48,20 @@ class Kubectl:
     def run(
         self, arguments: t.Sequence[str], *, stdin: t.Optional[str] = None, check: bool = True, timeout: float = 60
     ) -> Output:
-        """Run kubectl; with ``check`` a failure raises SlipwayError in kubectl's words."""
-        output = self._machine.run(
-            [self._kubectl, *arguments],
-            stdin=stdin,
-            check=False,
-            timeout=timeout,
-            env={"KUBECONFIG": self._kubeconfig, "KUBECACHEDIR": _CACHE},
-        )
+        """Run kubectl; with ``check`` a failure raises SlipwayError in kubectl's words.
+
+        What never reached the API is tried again, twice.
+        """
+        for _attempt in range(_ATTEMPTS):
+            output = self._machine.run(
+                [self._kubectl, *arguments],
+                stdin=stdin,
+                check=False,
+                timeout=timeout,
+                env={"KUBECONFIG": self._kubeconfig, "KUBECACHEDIR": _CACHE},
+            )
+            if output.rc == 0 or _NOT_BEGUN not in output.stderr:
+                break
         if check and output.rc != 0:
             raise failure(arguments, output)
         return output

@@ -170,3 +170,22 @@ def test_a_request_that_stays_pending_is_no_error_of_the_nodes(monkeypatch: pyte
     machine = Script(*[requests(), Output(1, "", "failed")] * 2)
     Nodes(machine, Kubectl(machine)).wait_served(["w1"], "keeper.service")
     assert len(machine.asked) == 4
+
+
+SLOW = Output(1, "", "Unable to connect to the server: net/http: TLS handshake timeout")
+
+
+@pytest.mark.parametrize(
+    ("answers", "rc", "asked"),
+    [
+        ((SLOW, Output(0, "{}", "")), 0, 2),
+        ((SLOW, SLOW, Output(0, "{}", "")), 0, 3),
+        ((SLOW, SLOW, SLOW), 1, 3),
+        ((REFUSED,), 1, 1),
+        ((Output(1, "", "Error from server (Forbidden): no"),), 1, 1),
+    ],
+)
+def test_what_never_reached_the_api_is_tried_again(answers: tuple[Output, ...], rc: int, asked: int) -> None:
+    machine = Script(*answers)
+    assert Kubectl(machine).run(["get", "nodes"], check=False).rc == rc
+    assert len(machine.asked) == asked
