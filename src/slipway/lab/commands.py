@@ -14,7 +14,7 @@ import yaml
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from slipway.lab import control
-from slipway.lab.model import DEFAULT_SYSTEM, SYSTEMS, LabSpec
+from slipway.lab.model import DEFAULT_DRIVER, DEFAULT_SYSTEM, DRIVERS, SYSTEMS, LabSpec
 
 _DEFAULT = "lab"
 
@@ -22,7 +22,7 @@ _DEFAULT = "lab"
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``lab`` and its verbs; each sets ``run``, a callable from the parsed arguments to the exit code."""
     lab = subparsers.add_parser(
-        "lab", help="systemd hosts in containers on this machine, for trying and testing", description=__doc__
+        "lab", help="systemd hosts on this machine, for trying and testing", description=__doc__
     )
     verbs = lab.add_subparsers(dest="lab_verb", required=True, metavar="VERB")
     _add_up(verbs)
@@ -59,6 +59,9 @@ def _add_up(verbs: _Verbs[argparse.ArgumentParser]) -> None:
     parser.add_argument("--os", default=DEFAULT_SYSTEM, choices=list(SYSTEMS), help="system (default: %(default)s)")
     parser.add_argument(
         "--host-os", action="append", default=[], metavar="HOST=OS", help="another system for one host; repeatable"
+    )
+    parser.add_argument(
+        "--driver", default=DEFAULT_DRIVER, choices=list(DRIVERS), help="what the hosts are (default: %(default)s)"
     )
     parser.add_argument("--isolated", action="store_true", help="no default route on the hosts (air-gapped)")
     parser.add_argument("--bare-packages", action="store_true", help="without the OS packages a cluster needs")

@@ -22,8 +22,9 @@ from slipway.lab.store import lab_directory, load_lab, locked, remove_lab, save_
 
 Say = t.Callable[[str], None]
 
-READY_SECONDS = 120.0
 STOP_SECONDS = 90
+# QEMU's monitor presses it; the signal by which containers shut down means nothing to QEMU.
+POWER_BUTTON = "echo system_powerdown >/run/monitor.in"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _check_basics(hosts: int) -> None:
     """Without root and podman nothing else can be looked up: say all that is known to be missing, then stop."""
     machine = preflight.look()
     if not machine.root or "podman" not in machine.programs:
-        raise SlipwayError(preflight.machine_problems(machine, new_hosts=hosts, needs_image=True))
+        raise SlipwayError(preflight.machine_problems(machine, new_hosts=hosts, memory=0, needs_image=True))
 
 
 def _todo(spec: LabSpec, containers: t.Sequence[Container]) -> _Todo:
@@ -117,12 +118,14 @@ def _check_room(podman: Podman, spec: LabSpec, todo: _Todo) -> dict[str, image.R
     groups = {name: group for name, group, _number in spec.layout()}
     kinds = {name: (spec.system_of(name), groups[name] == "slipway_docker") for name in todo.create}
     made = {
-        (system, docker): image.recipe_for(system, bare=spec.bare_packages, docker=docker)
+        (system, docker): image.recipe_for(system, bare=spec.bare_packages, docker=docker, driver=spec.driver)
         for system, docker in dict.fromkeys(kinds.values())
     }
     recipes = {name: made[kind] for name, kind in kinds.items()}
     needs_image = any(not podman.has_image(recipe.tag) for recipe in recipes.values())
-    problems = preflight.machine_problems(preflight.look(), new_hosts=len(todo.start), needs_image=needs_image)
+    problems = preflight.machine_problems(
+        preflight.look(), new_hosts=len(todo.start), memory=spec.takes.memory, needs_image=needs_image
+    )
     if problems:
         raise SlipwayError(problems)
     return recipes
@@ -223,8 +226,8 @@ def _parallel[In, Out](function: t.Callable[[In], Out], items: t.Sequence[In]) -
 
 
 def _report_ready(lab: Lab, *, already: bool, say: Say) -> None:
-    deadline = time.monotonic() + READY_SECONDS
     started = time.monotonic()
+    deadline = started + lab.spec.takes.ready_seconds
 
     def wait(host: LabHost) -> None:
         state = wait_ready(lab, host, deadline)
@@ -272,9 +275,10 @@ def ssh(
     lab: Lab, host: str, command: t.Sequence[str], *, stdin: str | None = None, timeout: float | None = None
 ) -> SshResult:
     """Run a command (an argv list) on a host as root; 255 when SSH itself fails or ``timeout`` seconds pass."""
+    quick = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={lab.spec.takes.connect_seconds}"]
     try:
         done = subprocess.run(
-            [*ssh_command(lab, host), "-o", "BatchMode=yes", "-o", "ConnectTimeout=3", "--", shlex.join(command)],
+            [*ssh_command(lab, host), *quick, "--", shlex.join(command)],
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
@@ -349,12 +353,12 @@ def power(lab: Lab, hosts: t.Sequence[str], action: str, *, cut: bool = False, s
     def switch(host: LabHost) -> None:
         started = time.monotonic()
         if action in ("off", "cycle"):
-            _switch_off(podman, lab.container(host.name), cut=cut)
+            _switch_off(podman, lab, host, cut=cut)
             say(f"{host.name}: off after {time.monotonic() - started:.1f} s")
         if action in ("on", "cycle"):
             started = time.monotonic()
             podman.run("start", lab.container(host.name))
-            state = wait_ready(lab, host, started + READY_SECONDS)
+            state = wait_ready(lab, host, started + lab.spec.takes.ready_seconds)
             say(f"{host.name}: {state} after {time.monotonic() - started:.1f} s")
 
     with locked(lab.name, say):
@@ -374,13 +378,16 @@ def _is_running(podman: Podman, container: str) -> bool:
     return podman.run("inspect", "-f", "{{.State.Running}}", container).strip() == "true"
 
 
-def _switch_off(podman: Podman, container: str, *, cut: bool) -> None:
+def _switch_off(podman: Podman, lab: Lab, host: LabHost, *, cut: bool) -> None:
+    container = lab.container(host.name)
     if not _is_running(podman, container):
         return
     if cut:
         podman.run("kill", "-s", "KILL", container)
         podman.run("wait", container)
     else:
+        if lab.spec.driver == "vm":
+            podman.run("exec", container, "sh", "-c", POWER_BUTTON)
         podman.run("stop", "-t", str(STOP_SECONDS), container)
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import typing as t
 
 import yaml
@@ -14,13 +15,7 @@ DEFAULT_KUBERNETES = "1.37"
 
 
 def lab_vars(lab: Lab) -> dict[str, t.Any]:
-    """Variables of all hosts: the connection, and what is a property of hosts that are containers.
-
-    The hosts share the machine's kernel, disk and limits, so none of these values is a default for real machines:
-    the kubelet sees the machine's free space and must not evict at 85 %, kernel settings without a namespace would
-    be written to the machine, a container may not lower its oom_score_adj, and conntrack limits belong to the
-    machine.
-    """
+    """Variables of all hosts: the connection, the bundle, and what is a property of hosts that are containers."""
     kubernetes = str(lab.extra_vars.get("slipway_kubernetes_version", DEFAULT_KUBERNETES))
     return {
         "ansible_user": "root",
@@ -29,6 +24,20 @@ def lab_vars(lab: Lab) -> dict[str, t.Any]:
         "slipway_cluster_name": lab.name,
         "slipway_kubernetes_version": kubernetes,
         "slipway_bundle": str(lab.root / ".bundle" / kubernetes),
+        **(_container_vars() if lab.spec.driver == "container" else {}),
+        **lab.extra_vars,
+    }
+
+
+def _container_vars() -> dict[str, t.Any]:
+    """What containers need.
+
+    The hosts share the machine's kernel, disk and limits, so none of these values is a default for real machines:
+    the kubelet sees the machine's free space and must not evict at 85 %, kernel settings without a namespace would
+    be written to the machine, a container may not lower its oom_score_adj, and conntrack limits belong to the
+    machine.
+    """
+    return {
         "slipway_host": {"manage_kernel": False},
         "slipway_containerd": {"restrict_oom_score_adj": True},
         "slipway_kubelet": {
@@ -44,7 +53,6 @@ def lab_vars(lab: Lab) -> dict[str, t.Any]:
             "imageGCLowThresholdPercent": 98,
         },
         "slipway_kube_proxy": {"conntrack": {"maxPerCore": 0, "min": 0}},
-        **lab.extra_vars,
     }
 
 
@@ -70,7 +78,7 @@ def ssh_config(lab: Lab) -> str:
         "  StrictHostKeyChecking yes\n"
         "  UpdateHostKeys no\n"
         "  PasswordAuthentication no\n"
-        "  ConnectTimeout 10\n"
+        f"  ConnectTimeout {max(10, lab.spec.takes.connect_seconds)}\n"
     )
     return "\n".join(parts)
 
@@ -87,3 +95,21 @@ def known_hosts(public_keys: t.Mapping[str, str]) -> str:
 def hosts_file(host: LabHost) -> str:
     """/etc/hosts of one host, as an installer would leave it: itself and nobody else."""
     return f"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{host.address} {host.name}\n"
+
+
+def network_file(lab: Lab, host: LabHost) -> str:
+    """systemd.network(5) of a host with a kernel of its own: its one address, and the way out unless isolated."""
+    gateway = ipaddress.IPv4Network(lab.subnet).network_address + 1
+    return (
+        f"[Match]\nMACAddress={mac_address(host.address)}\n\n"
+        f"[Network]\nAddress={host.address}/24\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+        + ("" if lab.spec.isolated else f"Gateway={gateway}\n")
+    )
+
+
+def mac_address(address: str) -> str:
+    """A locally administered MAC address that goes with an IPv4 address: a host keeps its own when it starts anew.
+
+    Neighbours would otherwise send to the old one until their caches give it up.
+    """
+    return "02:51:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Address(address).packed)

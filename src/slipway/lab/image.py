@@ -1,6 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images of lab hosts: Debian roots made by mmdebstrap, tagged by a hash of their recipe, built once."""
+"""Images of lab hosts: Debian roots made by mmdebstrap, tagged by a hash of their recipe, built once.
+
+The image of a virtual machine is a root with QEMU that has the machine's own root as a disk.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,10 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
-from slipway.lab.model import SYSTEMS
+from slipway.lab.model import DEFAULT_DRIVER, SYSTEMS
 from slipway.lab.podman import Podman
 
-_CUSTOMIZE = Path(__file__).parent / "host" / "customize.sh"
-_CUSTOMIZE_DOCKER = Path(__file__).parent / "host" / "docker.sh"
+_HOOKS = Path(__file__).parent / "host"
 
 # A machine as it comes: init, SSH, Python, the tools an administrator expects.
 BARE_PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "iproute2", "kmod", "procps")
@@ -35,18 +37,26 @@ DOCKER_PACKAGES = {
     "debian-12": ("docker.io", "docker-compose"),
 }
 
+# What makes a virtual machine of a root, and what runs one.
+MACHINE_PACKAGES = ("e2fsprogs", "linux-image-cloud-amd64", "udev")
+QEMU_PACKAGES = ("iproute2", "qemu-system-x86", "qemu-utils")
+
 _APT_OPTIONS = re.compile(r'Acquire::(https?::Proxy\S*|Check-Valid-Until|Check-Date) "[^"]+";')
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything an image depends on; apt's sources and settings are the machine's own."""
+    """Everything an image depends on; apt's sources and settings are the machine's own.
+
+    ``customize`` has the text of every hook by its name, in their order.
+    """
 
     system: str
     packages: tuple[str, ...]
     sources: tuple[str, ...]
     apt_options: tuple[str, ...]
-    customize: str
+    customize: tuple[tuple[str, str], ...]
+    driver: str = DEFAULT_DRIVER
 
     @property
     def digest(self) -> str:
@@ -84,29 +94,33 @@ def apt_options_from(dump: str) -> tuple[str, ...]:
     return tuple(match.group(0) for match in _APT_OPTIONS.finditer(dump))
 
 
-def recipe_for(system: str, *, bare: bool, docker: bool = False) -> Recipe:
+def recipe_for(system: str, *, bare: bool, docker: bool = False, driver: str = DEFAULT_DRIVER) -> Recipe:
     """The recipe of one system's image on this machine; ``docker``: for a host with a Docker Engine."""
+    hooks = hooks_for(docker=docker and not bare, driver=driver)
     targets = _output(
         "apt-get", "indextargets", "--format", "$(REPO_URI)|$(CODENAME)|$(COMPONENT)|$(ORIGIN)", "Created-By: Packages"
     )
     return Recipe(
         system,
-        packages_for(system, bare=bare, docker=docker),
+        packages_for(system, bare=bare, docker=docker, driver=driver),
         sources_for(SYSTEMS[system], targets),
         apt_options_from(_output("apt-config", "dump")),
-        "".join(hook.read_text(encoding="utf-8") for hook in _hooks(docker=docker and not bare)),
+        tuple((name, (_HOOKS / name).read_text(encoding="utf-8")) for name in hooks),
+        driver,
     )
 
 
-def packages_for(system: str, *, bare: bool, docker: bool) -> tuple[str, ...]:
-    """What is installed in an image."""
+def packages_for(system: str, *, bare: bool, docker: bool, driver: str) -> tuple[str, ...]:
+    """What is installed on a host."""
+    own = MACHINE_PACKAGES if driver == "vm" else ()
     if bare:
-        return BARE_PACKAGES
-    return BARE_PACKAGES + CLUSTER_PACKAGES + (DOCKER_PACKAGES[system] if docker else ())
+        return BARE_PACKAGES + own
+    return BARE_PACKAGES + own + CLUSTER_PACKAGES + (DOCKER_PACKAGES[system] if docker else ())
 
 
-def _hooks(*, docker: bool) -> tuple[Path, ...]:
-    return (_CUSTOMIZE, _CUSTOMIZE_DOCKER) if docker else (_CUSTOMIZE,)
+def hooks_for(*, docker: bool, driver: str) -> tuple[str, ...]:
+    """The scripts that customize a host's root, in their order."""
+    return ("customize.sh", f"{driver}.sh", *(["docker.sh"] if docker else []))
 
 
 def _output(*command: str) -> str:
@@ -122,24 +136,30 @@ def build(podman: Podman, recipe: Recipe, say: t.Callable[[str], None]) -> None:
     """Make the image; the caller holds the image's lock. Leaves nothing behind when it fails."""
     started = time.monotonic()
     prefix = f"slipway-lab-{recipe.slug}-"
-    say(f"image {recipe.system}: building, once (a minute or two)")
+    say(f"image {recipe.system}: building, once (a minute or two{', or ten' if recipe.driver == 'vm' else ''})")
     for stale in Path("/var/tmp").glob(f"{prefix}*"):
         shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=prefix, dir="/var/tmp") as directory:
         archive = Path(directory) / "root.tar"
-        _bootstrap(recipe, archive)
+        hooks = [[str(_HOOKS / name)] for name, _text in recipe.customize]
+        if recipe.driver == "vm":
+            guest = archive.with_name("guest")
+            _bootstrap(recipe, recipe.packages, hooks, guest)
+            _bootstrap(recipe, QEMU_PACKAGES, [[str(_HOOKS / "disk.sh"), str(guest)]], archive)
+        else:
+            _bootstrap(recipe, recipe.packages, hooks, archive)
         podman.run("import", "-q", str(archive), recipe.tag)
     say(f"image {recipe.system}: built in {time.monotonic() - started:.0f} s")
 
 
-def _bootstrap(recipe: Recipe, archive: Path) -> None:
-    command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(recipe.packages)}"]
+def _bootstrap(recipe: Recipe, packages: t.Sequence[str], hooks: t.Sequence[t.Sequence[str]], target: Path) -> None:
+    """Make a root, as an archive or a directory by the target's name; each hook is a script and its own arguments."""
+    command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}"]
     command += [f"--aptopt={option.removesuffix(';')}" for option in recipe.apt_options]
-    hooks = _hooks(docker="docker.io" in recipe.packages)
-    command += [f'--customize-hook=sh {shlex.quote(str(hook))} "$1"' for hook in hooks]
-    command += [SYSTEMS[recipe.system], str(archive), *recipe.sources]
+    command += [f'--customize-hook=sh {shlex.quote(script)} "$1" {shlex.join(rest)}' for script, *rest in hooks]
+    command += [SYSTEMS[recipe.system], str(target), *recipe.sources]
     result = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=_environment(archive.parent), stdin=subprocess.DEVNULL
+        command, capture_output=True, text=True, check=False, env=_environment(target.parent), stdin=subprocess.DEVNULL
     )
     if result.returncode != 0:
         words = [line for line in result.stderr.splitlines() if line.startswith(("E:", "W:"))] or [result.stderr]

@@ -15,6 +15,22 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.problems impo
 SYSTEMS = {"debian-13": "trixie", "debian-12": "bookworm"}
 DEFAULT_SYSTEM = "debian-13"
 
+GIB = 1 << 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Driver:
+    """What one kind of host takes: bytes of memory, seconds until it has started, seconds until SSH is connected."""
+
+    memory: float
+    ready_seconds: float
+    connect_seconds: int
+
+
+# A virtual machine may be emulated, which is about thirty times slower.
+DRIVERS = {"container": Driver(0.7 * GIB, 120, 3), "vm": Driver(4.3 * GIB, 900, 20)}
+DEFAULT_DRIVER = "container"
+
 # Group, prefix of the host names, first host's number in the subnet, how many fit.
 ROLES = (
     ("slipway_docker", "docker", 2, 5),
@@ -32,7 +48,8 @@ class LabSpec:
 
     ``os`` is the system of every host that ``host_os`` (pairs of host name and system) does not name. ``isolated``
     hosts have no default route. ``bare_packages`` hosts lack the OS packages that a cluster needs, and on ``docker``
-    hosts those of Docker. ``subnet`` is a /24 in CIDR notation, or None for the first free one.
+    hosts those of Docker. ``subnet`` is a /24 in CIDR notation, or None for the first free one. ``driver`` says what
+    the hosts are: containers on this machine's kernel, or virtual machines with a kernel of their own.
     """
 
     name: str = "lab"
@@ -46,6 +63,12 @@ class LabSpec:
     subnet: str | None = None
     docker: int = 0
     registry: int = 0
+    driver: str = DEFAULT_DRIVER
+
+    @property
+    def takes(self) -> Driver:
+        """What a host of this kind takes."""
+        return DRIVERS[self.driver]
 
     def host_names(self) -> list[str]:
         """Names of the hosts: docker1.., registry1.., cp1.., etcd1.., w1.. in this order."""
@@ -198,6 +221,8 @@ def _count_problems(spec: LabSpec) -> list[Problem]:
 
 def _system_problems(spec: LabSpec) -> list[Problem]:
     known = ", ".join(SYSTEMS)
+    if spec.driver not in DRIVERS:
+        return [Problem("--driver", spec.driver, f"one of {', '.join(DRIVERS)}")]
     asked = [("--os", spec.os)] + [(f"--host-os {host}", system) for host, system in spec.host_os]
     problems = [Problem(option, system, f"one of {known}") for option, system in asked if system not in SYSTEMS]
     names = spec.host_names()

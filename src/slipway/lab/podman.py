@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import json
 import os
 import subprocess
@@ -13,10 +12,14 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from slipway.lab.files import mac_address
 from slipway.lab.model import Lab, LabHost
 
 # crun refuses hybrid cgroups, and the older network backend needs plugins that Debian does not install.
 CONFIGURATION = '[engine]\nruntime = "runc"\n\n[network]\nnetwork_backend = "netavark"\n'
+
+# What a container runs, by driver: the host's own first process, or the virtual machine that is the host.
+FIRST_PROCESS = {"container": "init.sh", "vm": "machine.sh"}
 
 LABEL = "slipway.lab"
 LABEL_DIRECTORY = "slipway.lab.directory"
@@ -54,15 +57,7 @@ def create_arguments(lab: Lab, host: LabHost, image: str, *, legacy_cgroups: boo
     arguments += ["-e", "container=podman"]
     if legacy_cgroups:
         arguments += ["-e", f"SYSTEMD_PROC_CMDLINE={LEGACY_CGROUPS}"]
-    return [*arguments, image, "/bin/sh", "/mnt/init.sh"]
-
-
-def mac_address(address: str) -> str:
-    """A locally administered MAC address that goes with an IPv4 address: a host keeps its own when it starts anew.
-
-    Neighbours would otherwise send to the old one until their caches give it up.
-    """
-    return "02:51:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Address(address).packed)
+    return [*arguments, image, "/bin/sh", f"/mnt/{FIRST_PROCESS[lab.spec.driver]}"]
 
 
 def containers_from(listing: t.Sequence[t.Mapping[str, t.Any]]) -> list[Container]:

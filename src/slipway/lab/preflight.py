@@ -12,10 +12,9 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
+from slipway.lab.model import GIB
 
-GIB = 1 << 30
 MEMORY_BASE = 1.0 * GIB
-MEMORY_PER_HOST = 0.7 * GIB
 DISK_FREE = 15 * GIB
 INOTIFY_INSTANCES = 8192
 PYTHON = (3, 12)
@@ -74,8 +73,8 @@ def memory_available(meminfo: str) -> int:
     return int(fields["MemAvailable"].split()[0]) * 1024
 
 
-def machine_problems(machine: Machine, *, new_hosts: int, needs_image: bool) -> list[Problem]:
-    """Everything that keeps ``new_hosts`` more hosts from running here; pure."""
+def machine_problems(machine: Machine, *, new_hosts: int, memory: float, needs_image: bool) -> list[Problem]:
+    """Everything that keeps ``new_hosts`` more hosts, each of ``memory`` bytes, from running here; pure."""
     problems = []
     if not machine.root:
         problems.append(
@@ -86,7 +85,7 @@ def machine_problems(machine: Machine, *, new_hosts: int, needs_image: bool) -> 
         problems.append(Problem("python", found, "3.12 or newer", "make the virtual environment with a newer Python"))
     problems += _package_problems(machine.programs, needs_image=needs_image)
     if new_hosts:
-        problems += _room_problems(machine, new_hosts)
+        problems += _room_problems(machine, new_hosts, MEMORY_BASE + memory * new_hosts)
     return problems
 
 
@@ -99,9 +98,8 @@ def _package_problems(programs: t.Collection[str], *, needs_image: bool) -> list
     return [Problem("programs", f"missing {', '.join(missing)}", "", f"apt-get install {packages}")]
 
 
-def _room_problems(machine: Machine, new_hosts: int) -> list[Problem]:
+def _room_problems(machine: Machine, new_hosts: int, memory: float) -> list[Problem]:
     problems = []
-    memory = MEMORY_BASE + MEMORY_PER_HOST * new_hosts
     if machine.memory_available < memory:
         problems.append(
             Problem(

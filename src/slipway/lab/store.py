@@ -17,7 +17,7 @@ from pathlib import Path
 from slipway.lab import files
 from slipway.lab.model import Lab, LabHost
 
-_INIT = Path(__file__).parent / "host" / "init.sh"
+_HOST = Path(__file__).parent / "host"
 _LOCKS = Path("/run/lock")
 
 
@@ -59,7 +59,12 @@ def _seed(lab: Lab, host: LabHost) -> str:
         write(directory / "machine-id", secrets.token_hex(16) + "\n")
     write(directory / "hostname", host.name + "\n")
     write(directory / "hosts", files.hosts_file(host))
-    write(directory / "init.sh", _INIT.read_text(encoding="utf-8"))
+    scripts = ["init.sh"]
+    if lab.spec.driver == "vm":
+        scripts.append("machine.sh")
+        write(directory / "lab.network", files.network_file(lab, host))
+    for script in scripts:
+        write(directory / script, (_HOST / script).read_text(encoding="utf-8"))
     if lab.spec.isolated:
         write(directory / "isolated", "")
     write(directory / "authorized_keys", lab.private_key.with_suffix(".pub").read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# mmdebstrap's customize hook: turns a fresh root ($1) into the image of a lab host.
+# mmdebstrap's customize hook: turns a fresh root ($1) into that of a lab host.
 set -eu
 root=$1
 
@@ -16,26 +16,14 @@ if [ -e "$root/usr/lib/systemd/system/haproxy.service" ] || [ -e "$root/lib/syst
     systemctl --root "$root" disable haproxy.service
 fi
 
-# Timers that take the package lock at any moment, and units that reach through to the machine's own kernel,
-# terminals and binary formats.
-systemctl --root "$root" mask \
-    apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
-    getty.target console-getty.service getty@tty1.service \
-    systemd-binfmt.service proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount \
-    sys-kernel-debug.mount sys-kernel-tracing.mount sys-fs-fuse-connections.mount
-
-# Debian's own kernel settings would be written to the machine's kernel; files that are added later still count.
-mkdir -p "$root/etc/sysctl.d"
-for file in "$root"/usr/lib/sysctl.d/*.conf; do
-    [ -e "$file" ] && ln -sf /dev/null "$root/etc/sysctl.d/$(basename "$file")"
-done
+# Timers that take the package lock at any moment.
+systemctl --root "$root" mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
 
 mkdir -p "$root/etc/systemd/journald.conf.d" "$root/var/log/journal"
 cat > "$root/etc/systemd/journald.conf.d/slipway-lab.conf" <<'EOF'
 [Journal]
 Storage=persistent
 SystemMaxUse=200M
-ReadKMsg=no
 EOF
 
 # Many Ansible connections at once; no reverse lookups on hosts without DNS.

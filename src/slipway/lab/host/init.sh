@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# First process of a lab host: makes a container look like a machine that was installed and given an SSH key,
+# First process of a lab host: makes a fresh root look like a machine that was installed and given an SSH key,
 # then becomes systemd. Runs at each start; what a machine would keep is written at the first one only.
 set -eu
 exec 2>&1
@@ -24,11 +24,15 @@ if [ ! -e "$marker" ]; then
     install -m 0600 "$seed/authorized_keys" /root/.ssh/authorized_keys
     install -m 0600 "$seed/ssh_host_ed25519_key" /etc/ssh/
     install -m 0644 "$seed/ssh_host_ed25519_key.pub" /etc/ssh/
+    if [ -e "$seed/lab.network" ]; then
+        cp "$seed/resolv.conf" /etc/
+        cp "$seed/lab.network" /etc/systemd/network/
+    fi
     touch "$marker"
 fi
 # An isolated host has no way out. The machine must still reach it, so its bridge keeps an address (podman's own
 # internal networks take it away), and the host gives up the default route instead, at each start.
-if [ -e "$seed/isolated" ]; then
+if [ -e "$seed/isolated" ] && [ ! -e "$seed/lab.network" ]; then
     ip route del default
 fi
 

@@ -89,6 +89,26 @@ def test_only_an_isolated_lab_tells_its_hosts_so(tmp_path: Path) -> None:
         assert (lab.directory / "hosts" / "cp1" / "isolated").exists() is isolated
 
 
+MACHINE = dataclasses.replace(LAB, spec=LabSpec(name="a", workers=0, driver="vm"))
+
+
+def test_virtual_machines_get_none_of_the_settings_of_containers() -> None:
+    contained, own = (set(files.lab_vars(lab)) for lab in (LAB, MACHINE))
+    assert contained - own == {"slipway_host", "slipway_containerd", "slipway_kubelet", "slipway_kube_proxy"}
+    assert own <= contained
+
+
+def test_a_virtual_machine_sets_up_its_own_network(tmp_path: Path) -> None:
+    lab = dataclasses.replace(MACHINE, directory=tmp_path / ".lab" / "a")
+    save_lab(lab)
+    text = (lab.directory / "hosts" / "cp1" / "lab.network").read_text(encoding="utf-8")
+    assert "MACAddress=02:51:ac:1c:07:0b\n" in text
+    assert "Address=172.28.7.11/24\n" in text
+    assert "Gateway=172.28.7.1\n" in text
+    isolated = dataclasses.replace(lab, spec=dataclasses.replace(lab.spec, isolated=True))
+    assert "Gateway" not in files.network_file(isolated, isolated.host("cp1"))
+
+
 def test_an_unchanged_file_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "f"
     write(path, "x")

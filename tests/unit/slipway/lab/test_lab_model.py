@@ -66,6 +66,7 @@ def test_an_unknown_host_is_named_with_those_there_are() -> None:
         ({"registry": 5}, "--registry"),
         ({"control_plane": 0, "workers": 0}, "--control-plane, --etcd, --workers"),
         ({"os": "debian-11"}, "--os"),
+        ({"driver": "kvm"}, "--driver"),
         ({"host_os": (("w1", "fedora"),)}, "--host-os w1"),
         ({"host_os": (("w3", "debian-12"),)}, "--host-os w3"),
         ({"subnet": "172.28.0.0/16"}, "--subnet"),

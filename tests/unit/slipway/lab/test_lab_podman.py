@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 from pathlib import Path
 
 import pytest
 
 from slipway.lab import image
-from slipway.lab.model import SYSTEMS, Lab, LabSpec
-from slipway.lab.podman import Container, containers_from, create_arguments, mac_address
+from slipway.lab.files import mac_address
+from slipway.lab.model import DRIVERS, SYSTEMS, Lab, LabSpec
+from slipway.lab.podman import Container, containers_from, create_arguments
 
 LAB = Lab(LabSpec(name="a"), Path("/p/.lab/a"), "172.28.7.0/24", {})
 
@@ -32,6 +34,13 @@ def test_a_host_is_a_systemd_container_of_its_own(*, legacy: bool) -> None:
         assert needed in text
     assert ("SYSTEMD_PROC_CMDLINE" in text) is legacy
     assert arguments[-3:] == ["image:1", "/bin/sh", "/mnt/init.sh"]
+
+
+def test_a_virtual_machine_runs_in_a_container_with_its_address() -> None:
+    lab = dataclasses.replace(LAB, spec=LabSpec(name="a", driver="vm"))
+    arguments = create_arguments(lab, lab.host("w1"), "image:1", legacy_cgroups=False)
+    assert "--ip 172.28.7.51 --mac-address 02:51:ac:1c:07:33" in " ".join(arguments)
+    assert arguments[-3:] == ["image:1", "/bin/sh", "/mnt/machine.sh"]
 
 
 def test_mac_addresses_are_unicast_local_and_follow_the_address() -> None:
@@ -76,15 +85,16 @@ def test_only_settings_that_reach_the_sources_are_taken_over() -> None:
 
 def test_an_image_s_tag_changes_with_any_part_of_its_recipe() -> None:
     recipes = [
-        image.Recipe(system, packages, sources, options, customize)
+        image.Recipe(system, packages, sources, options, customize, driver)
         for system in ("debian-12", "debian-13")
         for packages in (("a",), ("a", "b"))
         for sources in ((), ("deb x y main",))
         for options in ((), ("o",))
-        for customize in ("", "echo")
+        for customize in ((), (("a.sh", "echo"),))
+        for driver in DRIVERS
     ]
     assert len({recipe.tag for recipe in recipes}) == len(recipes)
-    assert recipes[0].tag == image.Recipe("debian-12", ("a",), (), (), "").tag
+    assert recipes[0].tag == image.Recipe("debian-12", ("a",), (), (), ()).tag
 
 
 def test_bare_hosts_lack_exactly_what_a_cluster_needs() -> None:
@@ -93,12 +103,19 @@ def test_bare_hosts_lack_exactly_what_a_cluster_needs() -> None:
 
 
 def test_docker_hosts_have_docker_unless_they_are_bare() -> None:
-    plain = image.packages_for("debian-13", bare=False, docker=False)
-    assert set(image.packages_for("debian-13", bare=False, docker=True)) - set(plain) == {
+    plain = image.packages_for("debian-13", bare=False, docker=False, driver="container")
+    assert set(image.packages_for("debian-13", bare=False, docker=True, driver="container")) - set(plain) == {
         "docker.io",
         "docker-cli",
         "docker-buildx",
         "docker-compose",
     }
-    assert "docker.io" not in image.packages_for("debian-13", bare=True, docker=True)
+    assert "docker.io" not in image.packages_for("debian-13", bare=True, docker=True, driver="container")
     assert set(image.DOCKER_PACKAGES) == set(SYSTEMS)
+
+
+def test_a_virtual_machine_has_a_kernel_and_no_mask_over_its_settings() -> None:
+    machine = image.packages_for("debian-13", bare=True, docker=False, driver="vm")
+    assert set(machine) - set(image.BARE_PACKAGES) == set(image.MACHINE_PACKAGES)
+    assert image.hooks_for(docker=False, driver="vm") == ("customize.sh", "vm.sh")
+    assert image.hooks_for(docker=True, driver="container") == ("customize.sh", "container.sh", "docker.sh")

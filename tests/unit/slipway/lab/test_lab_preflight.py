@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from slipway.lab import preflight
-from slipway.lab.preflight import GIB, Machine, machine_problems
+from slipway.lab.model import DRIVERS, GIB
+from slipway.lab.preflight import Machine, machine_problems
+
+MEMORY = DRIVERS["container"].memory
 
 GOOD = Machine(
     root=True,
@@ -23,7 +26,7 @@ GOOD = Machine(
 
 
 def test_a_good_machine_has_no_problems() -> None:
-    assert machine_problems(GOOD, new_hosts=3, needs_image=True) == []
+    assert machine_problems(GOOD, new_hosts=3, memory=MEMORY, needs_image=True) == []
 
 
 @pytest.mark.parametrize(
@@ -39,20 +42,20 @@ def test_a_good_machine_has_no_problems() -> None:
 )
 def test_each_lack_is_named(change: dict[str, object], new_hosts: int, where: str, words: str) -> None:
     machine = dataclasses.replace(GOOD, **change)  # type: ignore[arg-type]
-    (problem,) = machine_problems(machine, new_hosts=new_hosts, needs_image=True)
+    (problem,) = machine_problems(machine, new_hosts=new_hosts, memory=MEMORY, needs_image=True)
     assert problem.where == where
     assert words in problem.text()
 
 
 def test_everything_at_once() -> None:
     machine = Machine(False, (3, 9), frozenset(), GIB, GIB, "/")
-    problems = machine_problems(machine, new_hosts=1, needs_image=True)
+    problems = machine_problems(machine, new_hosts=1, memory=MEMORY, needs_image=True)
     assert [problem.where for problem in problems] == ["user", "python", "programs", "memory", "disk"]
 
 
 def test_running_hosts_need_no_room_and_an_existing_image_no_builder() -> None:
     machine = dataclasses.replace(GOOD, memory_available=0, disk_free=0, programs=GOOD.programs - {"mmdebstrap"})
-    assert machine_problems(machine, new_hosts=0, needs_image=False) == []
+    assert machine_problems(machine, new_hosts=0, memory=MEMORY, needs_image=False) == []
 
 
 def test_available_memory_is_read_in_bytes() -> None:
