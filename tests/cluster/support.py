@@ -70,6 +70,7 @@ def lab_of(
     bare_packages: bool = False,
     docker: int = 0,
     registry: int = 0,
+    driver: str = "container",
     extra_vars: t.Mapping[str, t.Any] | None = None,
 ) -> collections.abc.Iterator[Lab]:
     """Bring up a lab and take it down again whatever happens; SLIPWAY_KEEP_LAB=1 keeps it to look at.
@@ -90,6 +91,7 @@ def lab_of(
         bare_packages=bare_packages,
         docker=docker,
         registry=registry,
+        driver=driver,
     )
     try:
         yield labs.up(spec, root=ROOT, extra_vars=extra_vars)

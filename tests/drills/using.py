@@ -15,26 +15,34 @@ from slipway.lab import Lab
 from slipway.lab.control import ssh_command
 from tests.cluster import support
 
-CLIENT = Path(__file__).with_name("client.py")
+CLIENT, WRITER = "client.py", "writer.py"
 PLACE = "/run/slipway-client"
 PROXY = "https://127.0.0.1:6444"
 
 
 def install(lab: Lab, host: str, giver: str) -> None:
-    """Put the client on a host, with the emergency certificate of a control-plane host."""
+    """Put client and writer on a host, with the emergency certificate of a control-plane host."""
     support.shell(lab, host, f"mkdir -p -m 0700 {PLACE}")
     for name in ("client.crt", "client.key"):
         content = support.on(lab, giver, "cat", f"/etc/kubernetes/admin/{name}")
         support.on(lab, host, "tee", f"{PLACE}/{name}", stdin=content)
     support.shell(lab, host, f"cp /etc/kubernetes/pki/ca.crt {PLACE}/ca.crt")
-    support.on(lab, host, "tee", f"{PLACE}/client.py", stdin=CLIENT.read_text(encoding="utf-8"))
+    support.shell(lab, host, f"mkdir -p {PLACE}/tests/drills")
+    for name in (CLIENT, WRITER):
+        program = Path(__file__).with_name(name).read_text(encoding="utf-8")
+        support.on(lab, host, "tee", f"{PLACE}/tests/drills/{name}", stdin=program)
+
+
+def running(program: str, *arguments: str) -> list[str]:
+    """The argv list by which one of them runs on its host."""
+    return ["env", "-C", PLACE, "python3", "-m", f"tests.drills.{program.removesuffix('.py')}", *arguments]
 
 
 @contextlib.contextmanager
 def client(lab: Lab, host: str, told: dict[str, t.Any]) -> collections.abc.Iterator[None]:
     """Use the API as long as this is open; then ``told`` has the numbers that client.py prints."""
     support.shell(lab, host, f"rm -f {PLACE}/end")
-    call = [*ssh_command(lab, host), "--", "python3", f"{PLACE}/client.py", PLACE, PROXY, f"{PLACE}/end"]
+    call = [*ssh_command(lab, host), "--", *running(CLIENT, PLACE, PROXY, f"{PLACE}/end")]
     with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield

@@ -24,14 +24,16 @@ for port in eth0 machine; do
 done
 ip link set lab up
 
-# Emulated processors are quicker without what they would only imitate at length: vector registers for checksums,
-# microcode for copies, and a new layout of memory for every program.
-processor=max
+# A machine that is virtual itself may have /dev/kvm and no virtualisation in its processor: what that offers does not
+# carry a kernel. Emulated processors are quicker without what they would only imitate at length: vector registers for
+# checksums, microcode for copies, and a new layout of memory for every program.
+accelerator=tcg,thread=multi
+processor=max,-avx,-avx2,-erms,-fsrm
 settings="root=/dev/vda rw init=/usr/sbin/slipway-lab-init net.ifnames=0 console=ttyS0 panic=5"
-accelerator=kvm
-if ! echo quit | qemu-system-x86_64 -machine none -accel kvm -display none -monitor stdio >/dev/null 2>&1; then
-    accelerator=tcg,thread=multi
-    processor=max,-avx,-avx2,-erms,-fsrm
+if [ -e /dev/kvm ] && grep -qwE 'svm|vmx' /proc/cpuinfo; then
+    accelerator=kvm
+    processor=host
+else
     settings="$settings norandmaps"
 fi
 echo "accelerator: $accelerator"

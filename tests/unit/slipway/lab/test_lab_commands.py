@@ -28,15 +28,11 @@ def test_up_without_options_is_the_default_spec() -> None:
 
 
 def test_every_option_of_up_reaches_the_spec() -> None:
-    words = "--name n --control-plane 3 --workers 4 --etcd 5 --os debian-12 --host-os w1=debian-13 --isolated"
-    args = parse(
-        "up",
-        *words.split(),
-        "--bare-packages",
-        "--subnet",
-        "10.1.2.0/24",
-        *"--docker 1 --registry 2 --driver vm".split(),
+    words = (
+        "--name n --control-plane 3 --workers 4 --etcd 5 --os debian-12 --host-os w1=debian-13 --isolated "
+        "--bare-packages --subnet 10.1.2.0/24 --docker 1 --registry 2 --driver vm"
     )
+    args = parse("up", *words.split())
     expected = LabSpec("n", 3, 4, 5, "debian-12", (("w1", "debian-13"),), True, True, "10.1.2.0/24", 1, 2, "vm")
     assert spec_from(args) == expected
 
