@@ -31,11 +31,18 @@ options:
     default: /etc/kubernetes/pki/ca.crt
   etcd_down:
     description:
-      - Names of voting etcd members that may be down, because they were when the work began. All others must be healthy
-        and in sync.
+      - Names of voting etcd members that may be down, because they were when the work began. All others, and those of
+        them that answer again, must be healthy and in sync.
     type: list
     elements: str
     default: []
+  etcd_stops:
+    description:
+      - Name of the etcd member that stops when the gate is passed, because its host is restarted for example. Where
+        that would cost etcd its quorum, since another member is down, it is refused at once, with the arithmetic.
+      - A name that no member has asks for nothing.
+    type: str
+    default: ""
   nodes:
     description: Names of Nodes that must be Ready.
     type: list
@@ -79,7 +86,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 problems:
-  description: What is not well, all of it.
+  description: What is not well, all of it, or why a member may not stop.
   returned: failure
   type: list
   elements: dict
@@ -102,6 +109,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "api_servers": {"type": "list", "elements": "str", "default": []},
     "ca": {"type": "path", "default": "/etc/kubernetes/pki/ca.crt"},
     "etcd_down": {"type": "list", "elements": "str", "default": []},
+    "etcd_stops": {"type": "str", "default": ""},
     "nodes": {"type": "list", "elements": "str", "default": []},
     "node_paths": {"type": "list", "elements": "str", "default": []},
     "timeout": {"type": "int", "default": 120},

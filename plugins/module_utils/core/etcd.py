@@ -17,7 +17,7 @@ import typing as t
 
 from .change import Change
 from .problems import Problem, SlipwayError
-from .quorum import Member, Quorum, find_member, quorum_of, refuse_removal
+from .quorum import Member, Quorum, find_member, quorum_of, refuse_removal, refuse_stop
 from .state import Absent, HostState, SeenState, Unit, plan_state
 
 INITIAL = "/etc/etcd/initial.env"
@@ -170,21 +170,9 @@ def _join(
 def _refuse_restart(own: t.Optional[Member], members: t.Sequence[Member], steps: t.Iterable[Change]) -> None:
     """While another member is down, restarting this one may cost the cluster its quorum for that time."""
     restarts = any(isinstance(change.data, tuple) and change.data[0] == "restart" for change in steps)
-    now = quorum_of(members)
-    if not (restarts and own and own.healthy and not own.learner) or now.healthy == now.voters:
-        return
-    then = Quorum(now.voters, now.healthy - 1)
-    if now.holds and not then.holds:
-        down = ", ".join(each.text() for each in members if not (each.learner or each.healthy))
-        raise SlipwayError(
-            Problem(
-                f"etcd member {own.text()}",
-                f"a restart would lose quorum while {down} is down: now {now.text()}; meanwhile {then.text()}",
-                f"{then.needed} other healthy members",
-                f"bring back {down}, or take it out: slipway remove HOST; or let the API stand still meanwhile: "
-                "slipway_etcd.accept_quorum_loss",
-            )
-        )
+    problem = refuse_stop(members, own, "a restart") if restarts and own else None
+    if problem:
+        raise SlipwayError(problem)
 
 
 def _units(want: EtcdWant) -> list[Unit]:

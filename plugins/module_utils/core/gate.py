@@ -8,19 +8,21 @@ import dataclasses
 import typing as t
 
 from .nodes import NodesSeen, unready
-from .problems import Problem
-from .quorum import Member, lagging, quorum_of
+from .problems import Problem, SlipwayError
+from .quorum import Member, find_member, lagging, quorum_of, refuse_stop
 
 
 @dataclasses.dataclass(frozen=True)
 class GateWant:
     """What is asked for: API servers by URL, Nodes by name, and paths that each Node answers through the API's proxy.
 
-    ``etcd`` says whether the members of etcd are asked too; ``etcd_down`` are those that may be down, by name.
+    ``etcd`` says whether the members of etcd are asked too; ``etcd_down`` are those that may be down, by name,
+    and ``etcd_stops`` is the one that stops once the gate is passed, empty if none does.
     """
 
     etcd: bool = False
     etcd_down: tuple[str, ...] = ()
+    etcd_stops: str = ""
     api_servers: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
     node_paths: tuple[str, ...] = ()
@@ -43,7 +45,10 @@ class GateSeen:
 
 
 def faults(want: GateWant, seen: GateSeen) -> list[Problem]:
-    """Everything that is not as it must be; empty when the gate is open."""
+    """Everything that is not as it must be; empty when the gate is open.
+
+    SlipwayError where everything is, and etcd would lose its quorum all the same: nobody waits for who may be down.
+    """
     found = _etcd(want, seen) if want.etcd else []
     found += [
         Problem(
@@ -69,6 +74,10 @@ def faults(want: GateWant, seen: GateSeen) -> list[Problem]:
         for (name, path), said in sorted(seen.probes.items())
         if said
     ]
+    stops = find_member(seen.second, name=want.etcd_stops) if want.etcd_stops and not found else None
+    refused = refuse_stop(seen.second, stops, "taking its host out of service") if stops else None
+    if refused:
+        raise SlipwayError(refused)
     return found
 
 
@@ -76,6 +85,8 @@ def _etcd(want: GateWant, seen: GateSeen) -> list[Problem]:
     if seen.etcd_error:
         return [Problem("etcd", seen.etcd_error, "members that answer", "on etcd's hosts see: systemctl status etcd")]
     arithmetic = quorum_of(seen.second).text()
+    # One that has come back meanwhile counts for quorum, so it must be in sync like the others.
+    forgiven = {member.text() for member in seen.second if not member.healthy} & set(want.etcd_down)
     found = [
         Problem(
             f"etcd member {name}",
@@ -84,6 +95,6 @@ def _etcd(want: GateWant, seen: GateSeen) -> list[Problem]:
             "on its host see: systemctl status etcd, journalctl -u etcd",
         )
         for name, fault in sorted(lagging(seen.first, seen.second).items())
-        if name not in want.etcd_down
+        if name not in forgiven
     ]
     return found or ([] if seen.second else [Problem("etcd", "has no members", "members that answer")])

@@ -135,6 +135,28 @@ def refuse_removal(members: t.Sequence[Member], member: Member) -> t.Optional[Pr
     )
 
 
+def refuse_stop(members: t.Sequence[Member], member: Member, what: str) -> t.Optional[Problem]:
+    """Why ``what`` may not stop the member for a while, with the arithmetic; None if it may.
+
+    Only what is down besides makes it a refusal: a cluster of one or two that is whole has no other way, and where
+    there is no quorum there is none to lose.
+    """
+    now = quorum_of(members)
+    if not member.healthy or member.learner or now.healthy == now.voters:
+        return None
+    then = Quorum(now.voters, now.healthy - 1)
+    if then.holds or not now.holds:
+        return None
+    down = _down(members)
+    return Problem(
+        f"etcd member {member.text()}",
+        f"{what} would lose quorum while {down} is down: now {now.text()}; meanwhile {then.text()}",
+        f"{then.needed} other healthy members",
+        f"bring back {down}, or take it out: slipway remove HOST; or let the API stand still meanwhile: "
+        "slipway_etcd.accept_quorum_loss",
+    )
+
+
 def plan_removal(members: t.Sequence[Member], *, name: str, peer_url: str = "") -> list[Change]:
     """The step that takes the member out, none if there is no such member; SlipwayError if that would lose quorum."""
     member = find_member(members, name=name, peer_url=peer_url)

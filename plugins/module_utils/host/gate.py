@@ -30,7 +30,10 @@ class Gate:
         self._want = want
 
     def wait(self, *, timeout: float) -> None:
-        """Until all is well; SlipwayError names everything that is not after ``timeout`` seconds."""
+        """Until all is well; SlipwayError names everything that is not after ``timeout`` seconds.
+
+        What would cost etcd its quorum is one at once.
+        """
         end = time.monotonic() + timeout
         while True:
             found = self.look()
@@ -94,8 +97,9 @@ def _late(problem: Problem, timeout: float) -> Problem:
 def parse_gate(params: t.Mapping[str, t.Any]) -> GateWant:
     """What the module's parameters ask for."""
     return GateWant(
-        etcd=bool(params["etcd_endpoints"]),
+        etcd=bool(params["etcd_endpoints"] or params["etcd_stops"]),
         etcd_down=tuple(params["etcd_down"]),
+        etcd_stops=params["etcd_stops"],
         api_servers=tuple(url.rstrip("/") for url in params["api_servers"]),
         nodes=tuple(params["nodes"]),
         node_paths=tuple(params["node_paths"]),

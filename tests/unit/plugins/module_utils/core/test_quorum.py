@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 import pytest
@@ -20,6 +21,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import
     plan_removal,
     quorum_of,
     refuse_removal,
+    refuse_stop,
     without,
 )
 
@@ -90,6 +92,48 @@ def test_what_is_down_can_go_as_long_as_there_is_quorum(count: int, data: st.Dat
     known = members("h" * (count - down) + "d" * down)
     refused = refuse_removal(known, known[-1]) is not None
     assert refused == (count - down < count // 2 + 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "parts"),
+    [
+        ("h", 1, ()),
+        ("hh", 1, ()),
+        ("hhh", 2, ()),
+        ("hhd", 3, ()),
+        ("hdd", 1, ()),
+        ("hhdl", 4, ()),
+        ("hhhhd", 1, ()),
+        (
+            "hhd",
+            1,
+            ("now 3 voting members, 2 healthy, quorum 2", "meanwhile 3 voting members, 1 healthy", "m3 is down"),
+        ),
+        ("hhdl", 2, ("now 3 voting members, 2 healthy, quorum 2",)),
+        ("hhhd", 1, ("now 4 voting members, 3 healthy, quorum 3; meanwhile 4 voting members, 2 healthy, quorum 3",)),
+        ("hhhdd", 3, ("while m4, m5 is down", "expected 3 other healthy members")),
+    ],
+)
+def test_a_member_stops_only_if_what_is_down_leaves_it_room(text: str, number: int, parts: tuple[str, ...]) -> None:
+    known = members(text)
+    problem = refuse_stop(known, known[number - 1], "a restart")
+    if not parts:
+        assert problem is None
+        return
+    assert problem is not None
+    assert problem.where == f"etcd member m{number}"
+    for part in parts:
+        assert part in problem.text()
+
+
+@given(st.text("hdlk", min_size=1, max_size=9), st.data())
+def test_no_stop_beside_one_that_is_down_loses_quorum(text: str, data: st.DataObject) -> None:
+    known = members(text)
+    chosen = data.draw(st.sampled_from(known))
+    left = tuple(dataclasses.replace(each, healthy=False) if each is chosen else each for each in known)
+    whole = all(each.healthy for each in known if not each.learner)
+    lost = quorum_of(known).holds and not quorum_of(left).holds
+    assert (refuse_stop(known, chosen, "a restart") is not None) == (lost and not whole)
 
 
 @pytest.mark.parametrize(("voters", "needed"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (7, 4)])

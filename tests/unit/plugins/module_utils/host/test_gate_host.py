@@ -113,7 +113,8 @@ def test_a_member_is_removed_once() -> None:
 
 def gate(machine: Machine, **params: t.Any) -> Gate:
     names = ("etcd_endpoints", "etcd_down", "api_servers", "nodes", "node_paths")
-    return Gate(Kubectl(machine), etcdctl(machine), "/ca", parse_gate({**{name: [] for name in names}, **params}))
+    given = {**{name: [] for name in names}, "etcd_stops": "", **params}
+    return Gate(Kubectl(machine), etcdctl(machine), "/ca", parse_gate(given))
 
 
 def test_only_what_is_given_is_asked() -> None:
@@ -153,6 +154,19 @@ def test_what_cannot_be_asked_is_not_well() -> None:
     host = Host(member_list=odd, local_list=odd, get_nodes=odd)
     found = gate(host, etcd_endpoints=["x"], nodes=["w1"]).look()
     assert [problem.where for problem in found] == ["etcd", "node w1"]
+
+
+def test_what_would_cost_quorum_is_refused_at_once() -> None:
+    """Two of three are up, so neither may stop; that the third may be down is known and nothing to wait for."""
+    third = {"ID": 12, "name": "cp3", "peerURLs": ["https://10.0.0.13:2380"], "clientURLs": ["https://10.0.0.13:2379"]}
+    listed = said({"members": [*MEMBERS["members"], third]})
+    host = Host(member_list=listed, endpoint_status=said([status(10), status(11)], 1))
+    params: dict[str, t.Any] = {"etcd_endpoints": ["x"], "etcd_down": ["cp3"]}
+    gate(host, **params).wait(timeout=30)
+    with pytest.raises(SlipwayError, match=r"etcd member cp1: .* 2 healthy, quorum 2; meanwhile .* 1 healthy"):
+        gate(host, **params, etcd_stops="cp1").wait(timeout=30)
+    with pytest.raises(SlipwayError, match="etcd member cp1"):
+        gate(host, etcd_down=["cp3"], etcd_stops="cp1").wait(timeout=30)
 
 
 def test_it_waits_until_all_is_well_or_the_time_is_over() -> None:
