@@ -45,9 +45,10 @@ class ActionModule(ActionBase):
         if host:
             told["explain"] = {host: data["explain"].get(host, [])}
         data.pop("explain")
+        notices = data.pop("notices")
         record = record_object(data["record"], time=now(), by=person(), release=release())
         data["manifests"]["record"] = [record]
-        return result | {"changed": False, "plan": data, "slipway_report": told}
+        return result | {"changed": False, "plan": data, "slipway_report": told, "problems": notices}
 
     def _verb(self) -> str:
         return "" if self._task.check_mode else str(self._task.args.get("verb") or "")

@@ -77,8 +77,8 @@ outside:
   type: list
   elements: dict
 problems:
-  description: Everything that stands in the way.
-  returned: failure
+  description: Everything that stands in the way; or as warnings, what the run leaves out.
+  returned: always
   type: list
   elements: dict
 """

@@ -160,7 +160,7 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     leader = known.get(verdict.leader)
     warnings += foreign(layout, nodes, verdict.members, leader.nodes if leader else None)
     data = _data(spec, layout, nodes, plan, lock, bundle)
-    data |= {"registry": _registry(layout, context), "docker": _docker(spec)}
+    data |= {"registry": _registry(layout, context), "docker": _docker(spec), "roster": _roster(context, plan)}
     data["seed_params"]["held"] = sorted(seen[plan.seed].artifacts.blobs) if plan.seed else []
     data["sealing"] = _sealing(context, plan)
     data["gate"] = _gate(context, frozenset(spec.nodes) - outside - frozenset(known))
@@ -176,8 +176,18 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     return data | {
         "manifests": _manifests(scene(spec, layout, nodes, lock, bundle, probes), own),
         "warnings": [problem.as_dict() for problem in (*spec.warnings, *warnings)],
+        "notices": [problem.as_dict() for problem in _left_out(spec, inputs)],
         "explain": {name: [list(map(str, row)) for row in explain(spec, name)] for name in spec.nodes},
     }
+
+
+def _left_out(spec: ClusterSpec, inputs: Inputs) -> list[Problem]:
+    """Who of this run's hosts is not maintained because it is down on purpose, as a warning."""
+    names = sorted(name for name in frozenset(spec.nodes) - inputs.outside(spec) if spec.nodes[name].absent)
+    if inputs.verb != "maintain" or not names:
+        return []
+    found = "down on purpose (slipway_node_absent), so not contacted and not maintained"
+    return [Problem(", ".join(names), found, warning=True)]
 
 
 def _holders(spec: ClusterSpec, held: t.Mapping[str, Held | None]) -> list[dict[str, str]]:
@@ -320,7 +330,6 @@ def _data(
         "record": {"spec": spec.digest(), "versions": dict(layout.versions)},
         "verify": _verify(spec, layout, nodes, lock),
         "kubeconfig": {"days": spec.certificates.kubeconfig_days},
-        "roster": _roster(spec, layout, nodes, plan),
         "drain": dataclasses.asdict(spec.drain),
         "remove": {"hosts": list(spec.remove), "dead": spec.remove_dead, "confirm": spec.remove_confirm or ""},
         "batch": spec.batch,
@@ -328,29 +337,28 @@ def _data(
             "tasks": spec.maintain_tasks or "",
             "again": spec.maintain_again,
             "batch": spec.maintain_batch or spec.batch,
+            "absent": [name for name, node in sorted(spec.nodes.items()) if node.absent],
         },
     }
 
 
-def _roster(
-    spec: ClusterSpec, layout: Layout, nodes: t.Mapping[str, Node], plan: planner.Blueprint
-) -> dict[str, dict[str, t.Any]]:
-    """What every host of the inventory is to the cluster, seen or not: its Node, its parts, where they answer.
+def _roster(context: planner.Context, plan: planner.Blueprint) -> dict[str, dict[str, t.Any]]:
+    """What every host of the inventory is to the cluster, seen or not: its Node and its parts.
 
     ``helper`` and ``etcd_helper`` act for it in the cluster: others wherever there are any, for it may be going down.
+    ``etcd_stops`` is its member of etcd, if that may not go down at the cost of quorum.
     """
+    spec = context.spec
     seen = [plan.leader, *(name for name in sorted(plan.hosts) if name != plan.leader)]
-    helpers = [name for name in seen if name in spec.nodes and spec.nodes[name].control_plane]
+    helpers = [name for name in seen if name in context.serving] or [plan.leader]
     members = [name for name in seen if name in spec.nodes and spec.nodes[name].etcd]
     return {
         name: {
             "node": own.known_as,
-            "absent": own.absent,
             "kubelet": own.is_node,
             "control_plane": own.control_plane,
             "etcd": own.etcd,
-            "api_server": f"https://{own.address}:{layout.api_port}" if own.control_plane and own.address else "",
-            "etcd_url": client_url(nodes[name].member) if own.etcd and name in nodes else "",
+            "etcd_stops": own.known_as if own.etcd and not spec.etcd.accept_quorum_loss else "",
             "helper": next((each for each in helpers if each != name), name),
             "etcd_helper": next((each for each in members if each != name), name),
         }
@@ -373,18 +381,17 @@ def _sealing(context: planner.Context, plan: planner.Blueprint) -> dict[str, t.A
 
 
 def _gate(context: planner.Context, silent: t.AbstractSet[str]) -> dict[str, list[str]]:
-    """What is well now, and must be again before the next host's turn: a host's own repair is not held up by itself.
+    """What is well now, and must be before and after each host's turn: a host's own repair is not held up by itself.
 
     ``silent`` are hosts that were asked and did not answer, or are down on purpose. The API calls a Node Ready for some
     time after its host has gone.
     """
     gone = {context.spec.nodes[name].known_as for name in silent}
     nodes = context.known[context.verdict.leader].nodes if context.verdict.leader in context.known else None
-    servers = [name for name, own in sorted(context.known.items()) if own.nodes is not None]
     return {
         "etcd_endpoints": [url for each in context.verdict.members if each.healthy for url in each.client_urls[:1]],
         "etcd_down": [each.text() for each in context.verdict.members if not each.healthy],
-        "api_servers": [f"https://{context.nodes[name].address}:{context.layout.api_port}" for name in servers],
+        "api_servers": [f"https://{context.nodes[name].address}:{context.layout.api_port}" for name in context.serving],
         "nodes": sorted(each.name for each in nodes.nodes.values() if each.ready and each.name not in gone)
         if nodes
         else [],

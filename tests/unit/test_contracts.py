@@ -215,6 +215,7 @@ def test_sanity_ignores_nothing() -> None:
 # --- roles and playbooks ----------------------------------------------------------------------------------------------
 ROLES = sorted(path for path in (ROOT / "roles").glob("*") if path.is_dir())
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+GATE = "slipway.cluster.gate"
 BLOCKS = ("block", "rescue", "always", "tasks", "pre_tasks", "post_tasks", "handlers")
 
 
@@ -295,6 +296,14 @@ def test_plays_gather_no_facts() -> None:
         if "hosts" in play and play.get("gather_facts") is not False
     ]
     assert gathering == []
+
+
+def test_who_asks_etcd_at_a_gate_says_who_was_down() -> None:
+    """Else a host that is down, or declared absent, holds up all others until the gate's time is over."""
+    gates = [(path, task[GATE]) for path in task_files() for task in tasks(load(path)) if GATE in task]
+    asking = [(name(path), gate) for path, gate in gates if "etcd_endpoints" in gate]
+    assert len(asking) >= 3
+    assert [path for path, gate in asking if "etcd_down" not in gate] == []
 
 
 def test_turns_are_in_the_order_of_the_inventory() -> None:

@@ -207,6 +207,11 @@ class Context:
         return {**self.others, **self.seen}
 
     @property
+    def serving(self) -> tuple[str, ...]:
+        """The hosts whose API servers answer, by name."""
+        return tuple(name for name, own in sorted(self.known.items()) if own.nodes is not None)
+
+    @property
     def values(self) -> dict[str, str]:
         """What placeholders stand for, as far as it is known before anything is made."""
         leader = self.known.get(self.verdict.leader)

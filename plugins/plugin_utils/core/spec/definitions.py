@@ -192,8 +192,9 @@ _ETCD = Table(
         Field(
             "accept_quorum_loss",
             Flag(),
-            "Whether a member may be restarted although others are down and etcd, and with it the API, stands still "
-            "meanwhile, for good if the member does not come back. For one run: -e on the command line.",
+            "Whether a member may be restarted, or its host maintained, although others are down and etcd, and with "
+            "it the API, stands still meanwhile, for good if the member does not come back. For one run: -e on the "
+            "command line.",
             False,
         ),
     ),

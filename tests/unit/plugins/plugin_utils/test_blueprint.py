@@ -8,8 +8,12 @@ import dataclasses
 import json
 import pathlib
 import re
+import typing as t
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from ansible_collections.slipway.cluster.plugins.plugin_utils import blueprint
@@ -254,24 +258,106 @@ def test_a_host_that_leaves_takes_no_part(bundle: pathlib.Path) -> None:
     assert data["joining"] == ["cp1", "w1"]
 
 
-def test_a_turn_waits_for_what_was_well_and_not_for_a_host_that_is_down(bundle: pathlib.Path) -> None:
-    """The API calls the Node of a host Ready for some time after its power was cut."""
+def running() -> Cluster:
+    """Three and one, and all is well."""
     cluster = three_and_one()
     cluster.carry_out(cluster.plan())
     for data in cluster.probes.values():
         for node in (data["nodes"] or {"nodes": []})["nodes"]:
             node["ready"] = True
+    return cluster
+
+
+def lose(cluster: Cluster, name: str) -> None:
+    """A control-plane host is off."""
+    del cluster.probes[name]
+    for data in cluster.probes.values():
+        for member in data["etcd"].get("members", ()):
+            member["healthy"] = member["name"] != name
+
+
+def test_a_turn_waits_for_what_was_well_and_not_for_a_host_that_is_down(bundle: pathlib.Path) -> None:
+    """The API calls the Node of a host Ready for some time after its power was cut."""
+    cluster = running()
     whole = make(inputs(cluster, bundle))["gate"]
     assert (whole["etcd_down"], whole["nodes"]) == ([], ["cp1", "cp2", "cp3", "w1"])
 
-    del cluster.probes["cp1"]
-    for data in cluster.probes.values():
-        for member in data["etcd"].get("members", ()):
-            member["healthy"] = member["name"] != "cp1"
+    lose(cluster, "cp1")
     gate = make(inputs(cluster, bundle, cp1="No route to host"))["gate"]
     assert (gate["etcd_down"], gate["nodes"]) == (["cp1"], ["cp2", "cp3", "w1"])
     assert gate["etcd_endpoints"] == [f"https://10.0.0.{number}:2379" for number in (12, 13)]
     assert gate["api_servers"] == [f"https://10.0.0.{number}:6443" for number in (12, 13)]
+
+
+def maintained(data: dict[str, t.Any], host: str) -> dict[str, t.Any]:
+    """What the role maintain has for a host when nothing is given but the plan."""
+    text = (ROLES / "maintain/defaults/main.yml").read_text(encoding="utf-8")
+    defaults = {
+        name: trust_as_template(value) if isinstance(value, str) else value
+        for name, value in yaml.safe_load(text).items()
+    }
+    variables = {**defaults, "slipway_plan": {"plan": data}, "inventory_hostname": host}
+    templar = Templar(loader=DataLoader(), variables=variables)
+    return {name: templar.template(value) for name, value in defaults.items()}
+
+
+@pytest.mark.parametrize("away", ["absent", "silent"])
+def test_maintenance_asks_for_what_was_well_like_a_turn(bundle: pathlib.Path, away: str) -> None:
+    cluster = running()
+    lose(cluster, "cp1")
+    if away == "absent":
+        cluster.own["cp1"] = {"slipway_node_absent": True}
+    data = make(inputs(cluster, bundle, **({} if away == "absent" else {"cp1": "No route to host"})))
+    for host in ("cp2", "w1"):
+        role = maintained(data, host)
+        assert {name: role[f"maintain_{name}"] for name in ("etcd_endpoints", "etcd_down", "api_servers")} == {
+            name: found for name, found in data["gate"].items() if name != "nodes"
+        }
+        assert role["maintain_etcd_down"] == ["cp1"]
+    assert maintained(data, "cp2")["maintain_etcd_helper"] == "cp3"
+    assert maintained(data, "w1")["maintain_helper"] == "cp2"
+    assert data["maintain"]["absent"] == (["cp1"] if away == "absent" else [])
+
+
+@pytest.mark.parametrize(
+    ("own", "accept", "host", "stops"),
+    [
+        ({}, False, "cp2", "cp2"),
+        ({"slipway_node_name": "two.example.org"}, False, "cp2", "two.example.org"),
+        ({}, True, "cp2", ""),
+        ({}, False, "w1", ""),
+    ],
+)
+def test_the_member_that_maintenance_stops(
+    bundle: pathlib.Path, own: dict[str, str], accept: bool, host: str, stops: str
+) -> None:
+    cluster = three_and_one(slipway_etcd={"accept_quorum_loss": accept})
+    cluster.own["cp2"] = own
+    assert maintained(make(inputs(cluster, bundle)), host)["maintain_etcd_stops"] == stops
+
+
+def test_who_helps_has_an_api_server_that_answers(bundle: pathlib.Path) -> None:
+    cluster = running()
+    assert make(inputs(cluster, bundle))["roster"]["cp1"]["helper"] == "cp2"
+    cluster.probes["cp2"]["nodes"] = None
+    data = make(inputs(cluster, bundle))
+    assert data["roster"]["cp1"]["helper"] == "cp3"
+    assert data["gate"]["api_servers"] == [f"https://10.0.0.{number}:6443" for number in (11, 13)]
+
+
+@pytest.mark.parametrize(
+    ("verb", "asked", "named"),
+    [("maintain", (), ["w1"]), ("maintain", ("cp1", "w1"), ["w1"]), ("maintain", ("cp1",), []), ("apply", (), [])],
+)
+def test_maintenance_names_who_is_down_on_purpose(
+    bundle: pathlib.Path, verb: str, asked: tuple[str, ...], named: list[str]
+) -> None:
+    cluster = running()
+    del cluster.probes["w1"]
+    cluster.own["w1"] = {"slipway_node_absent": True}
+    data = make(dataclasses.replace(inputs(cluster, bundle), verb=verb, asked=frozenset(asked)))
+    assert [notice["where"] for notice in data["notices"]] == named
+    assert all(notice["warning"] for notice in data["notices"])
 
 
 # --- problems ---------------------------------------------------------------------------------------------------------
