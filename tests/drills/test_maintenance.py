@@ -21,6 +21,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 
 from slipway import lab as labs
 from slipway.lab import Lab
@@ -44,11 +45,12 @@ while not pathlib.Path(sys.argv[2]).exists():
     time.sleep(max(0.1 - (time.monotonic() - started), 0))
 print(json.dumps({"asked": asked, "failed": failed}))
 """
-REBOOT = """
+COUNT = """
 - name: Count the runs
   ansible.builtin.command: sh -c 'echo run >> /root/maintained'
   changed_when: true
-
+"""
+REBOOT = f"""{COUNT}
 - name: Reboot
   ansible.builtin.reboot:
     reboot_timeout: 600
@@ -192,6 +194,73 @@ def test_nobody_notices_that_every_host_is_rebooted(cluster: Lab, service: str, 
     assert told["failed"] == []
     nodes = support.objects(cluster, "nodes")
     assert not [node["metadata"]["name"] for node in nodes if node["spec"].get("unschedulable")]
+    support.slipway("verify", "-i", str(cluster.inventory)).require()
+
+
+def without(lab: Lab, host: str, path: Path) -> Path:
+    """The lab's inventory, in which a host is declared absent."""
+    data = yaml.safe_load(lab.inventory.read_text(encoding="utf-8"))
+    for group in data.values():
+        if host in group.get("hosts", {}):
+            group["hosts"][host] = {**(group["hosts"][host] or {}), "slipway_node_absent": True}
+    path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def ready(lab: Lab, hosts: t.Iterable[str]) -> str | None:
+    """None if the API servers of these hosts answer, and with them etcd."""
+    call = (*support.KUBECTL, "get", "--raw=/readyz", "--request-timeout=5s")
+    said = support.everywhere(lab, lambda host: support.ask(lab, host, *call), hosts)
+    return ", ".join(host for host, answer in said.items() if answer.returncode) or None
+
+
+def cordons(run: support.Run) -> set[str]:
+    """The Nodes that a run has cordoned."""
+    begin = "cordon node "
+    return {action.text.removeprefix(begin) for action in run.actions if action.text.startswith(begin)}
+
+
+def test_a_control_plane_host_that_is_off_holds_up_no_worker_and_costs_no_quorum(cluster: Lab, tmp_path: Path) -> None:
+    """One of three is off and declared absent: workers are maintained, the other two only at the user's word."""
+    workers, others = {"w1", "w2", "w3"}, {"cp1", "cp2"}
+    tasks = tmp_path / "count.yml"
+    tasks.write_text(COUNT)
+    inventory = without(cluster, "cp3", tmp_path / "inventory.yml")
+    extra: dict[str, t.Any] = {"slipway_maintain_tasks": str(tasks)}
+    before = runs(cluster)
+
+    def done() -> dict[str, int]:
+        return {host: count - before[host] for host, count in runs(cluster).items() if host != "cp3"}
+
+    labs.power(cluster, ["cp3"], "off", cut=True)
+    try:
+        support.wait_for("etcd has a leader", lambda: ready(cluster, others), timeout=120)
+        limited = support.ansible_run(inventory, "maintain", extra_vars=extra, limit="slipway_workers").require()
+        assert cordons(limited) == workers
+        assert done() == {**dict.fromkeys(workers, 1), **dict.fromkeys(others, 0)}
+
+        refused = support.ansible_run(inventory, "maintain", extra_vars=extra)
+        text = refused.problem_text()
+        print(f"workers maintained and two hosts refused in {refused.seconds:.0f} s: {text}")
+        assert refused.code != 0
+        for host in others:
+            assert f"etcd member {host}: taking its host out of service would lose quorum while cp3 is down" in text
+        assert "now 3 voting members, 2 healthy, quorum 2; meanwhile 3 voting members, 1 healthy, quorum 2" in text
+        assert "cp3: down on purpose (slipway_node_absent), so not contacted and not maintained" in text
+        assert not any(stats.unreachable for stats in refused.stats.values())
+        assert cordons(refused) == workers
+        assert done() == {**dict.fromkeys(workers, 2), **dict.fromkeys(others, 0)}
+
+        word = {**extra, "slipway_etcd": {"accept_quorum_loss": True}}
+        accepted = support.ansible_run(inventory, "maintain", extra_vars=word).require()
+        assert cordons(accepted) == others, "workers were finished by the run before"
+        assert done() == {**dict.fromkeys(workers, 2), **dict.fromkeys(others, 1)}
+        nodes = support.objects(cluster, "nodes")
+        assert not [node["metadata"]["name"] for node in nodes if node["spec"].get("unschedulable")]
+    finally:
+        labs.power(cluster, ["cp3"], "on")
+    support.answers(cluster, "cp3")
+    support.wait_for("all is well", lambda: support.settled(cluster), timeout=300)
     support.slipway("verify", "-i", str(cluster.inventory)).require()
 
 
