@@ -15,7 +15,8 @@ description:
   - The programs are expected in C(/opt/slipway/containerd/current) and C(/opt/slipway/runc/current), where
     M(slipway.cluster.artifacts) puts them.
   - A change of registries restarts nothing. A restart of containerd leaves containers running.
-  - Imported images are pinned, so that the kubelet does not remove what cannot be pulled again.
+  - Imported images are pinned, so that the kubelet does not remove what cannot be pulled again. containerd unpacks one
+    for its first container.
 author:
   - Slipway maintainers (@slipway)
 options:

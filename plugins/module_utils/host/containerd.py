@@ -79,7 +79,11 @@ def apply_containerd(machine: Machine, want: ContainerdWant, change: Change) -> 
 
 
 def import_image(machine: Machine, image: Image) -> None:
-    """Import the image from its archive, pinned and labelled with where it came from."""
+    """Import the image from its archive, pinned and labelled with where it came from.
+
+    It is not unpacked here: containerd does that for the first container of it, so a host spends nothing on images that
+    none of its pods use, and the others are unpacked while the run waits for something else.
+    """
     if not machine.exists(image.blob):
         raise SlipwayError(
             Problem(
@@ -96,7 +100,7 @@ def import_image(machine: Machine, image: Image) -> None:
             Problem(image.blob, f"had sha256 {found} and was removed", f"sha256 {image.sha256}", "run again")
         )
     labels = [word for key, value in image_labels(image).items() for word in ("--label", f"{key}={value}")]
-    command = [CTR, "--namespace", NAMESPACE, "images", "import", "--local", *labels, image.blob]
+    command = [CTR, "--namespace", NAMESPACE, "images", "import", "--local", "--no-unpack", *labels, image.blob]
     machine.run(command, timeout=IMPORT_SECONDS)
     if observe_images(machine).get(image.reference) != image.sha256:
         raise SlipwayError(

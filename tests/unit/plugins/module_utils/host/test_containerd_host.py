@@ -77,7 +77,7 @@ def test_an_image_is_imported_pinned_and_its_archive_removed(blob: Image) -> Non
     change = core.plan_images([blob], {})[0]
     containerd.apply_containerd(machine, ContainerdWant(images=(blob,)), change)
     command = machine.commands[0]
-    assert command[1:6] == ["--namespace", "k8s.io", "images", "import", "--local"]
+    assert command[1:7] == ["--namespace", "k8s.io", "images", "import", "--local", "--no-unpack"]
     assert "io.cri-containerd.pinned=pinned" in command
     assert not pathlib.Path(blob.blob).exists()
 
