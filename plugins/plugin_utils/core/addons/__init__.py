@@ -41,7 +41,8 @@ __all__ = [
     "monitoring_objects",
 ]
 
-ADDONS: tuple[Addon, ...] = (DNS, METRICS, STORAGE, LOAD_BALANCER, GATEWAY_API, INGRESS)
+# In this order they are applied: metrics-server takes longest to be ready, so everything else starts while it does.
+ADDONS: tuple[Addon, ...] = (METRICS, DNS, STORAGE, LOAD_BALANCER, GATEWAY_API, INGRESS)
 # Sets of more text than this travel packed.
 _LARGE = 100_000
 # On every node whatever is on: what pods are made with, and what verify runs.
@@ -49,7 +50,7 @@ _EVERYWHERE = frozenset({"pause", "agnhost"})
 
 
 def manifest_sets(scene: Scene) -> list[dict[str, t.Any]]:
-    """All add-ons as the manifests module takes them, those that are not wanted as absent.
+    """All add-ons as the manifests module takes them, those that are not wanted as absent and after the others.
 
     One that the bundle cannot give and nobody asked for is left out, and so left as it is.
     """
@@ -59,7 +60,7 @@ def manifest_sets(scene: Scene) -> list[dict[str, t.Any]]:
             sets.append({"name": addon.name, "absent": True})
         elif not _missing(addon, scene.images, scene.definitions):
             sets.append({"name": addon.name, **_travelling(addon.objects(scene))})
-    return sets
+    return sorted(sets, key=lambda entry: "absent" in entry)
 
 
 def _travelling(objects: list[KubernetesObject]) -> dict[str, t.Any]:

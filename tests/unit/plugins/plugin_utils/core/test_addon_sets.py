@@ -60,8 +60,16 @@ def everything(**variables: t.Any) -> dict[str, dict[str, t.Any]]:
 
 def test_what_is_on_without_a_word_and_what_is_gone() -> None:
     found = sets(one_and_two())
-    assert [name for name, entry in found.items() if not entry.get("absent")] == ["dns", "metrics"]
+    assert [name for name, entry in found.items() if not entry.get("absent")] == ["metrics", "dns"]
     assert all("objects" not in entry for entry in found.values() if entry.get("absent"))
+
+
+@pytest.mark.parametrize("variables", [{}, {"slipway_metrics": {"enabled": False}}, {**EVERYTHING}])
+def test_what_is_wanted_is_applied_before_anything_is_removed(variables: dict[str, t.Any]) -> None:
+    found = addons.manifest_sets(scene(one_and_two(**variables)))
+    assert found[0]["name"] == ("dns" if "slipway_metrics" in variables else "metrics")
+    assert [entry.get("absent", False) for entry in found] == sorted(entry.get("absent", False) for entry in found)
+    assert found[0]["objects"], "the role gives the first one to the module by itself"
 
 
 def test_every_set_is_one_the_module_takes() -> None:
