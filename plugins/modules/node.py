@@ -64,8 +64,9 @@ options:
   approver:
     description:
       - A systemd unit of this host that approves the Nodes' requests for serving certificates when it is started.
-      - It is started after that wait, as long as such a request is pending, and for half a minute at most. So the logs
-        of pods can be read as soon as the module has ended, however seldom a timer starts the unit.
+      - It is started when the first Node is changed, and after that wait as long as such a request is pending, for half
+        a minute at most. So the logs of pods can be read as soon as the module has ended, however seldom a timer starts
+        the unit.
     type: str
     default: ""
 extends_documentation_fragment:
@@ -189,7 +190,7 @@ def plan(want: Want, seen: NodesSeen) -> list[Change]:
 
 def apply(_machine: Machine, want: Want, change: Change) -> None:
     """Carry out one step."""
-    want.nodes.apply(change, timeout=want.timeout)
+    want.nodes.apply(change, timeout=want.timeout, approver=want.approver)
 
 
 def settle(_machine: Machine, want: Want) -> None:

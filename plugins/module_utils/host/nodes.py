@@ -33,6 +33,7 @@ class Nodes:
     def __init__(self, machine: Machine, kubectl: Kubectl) -> None:
         self._machine = machine
         self._kubectl = kubectl
+        self._called = False
         self.seen = NodesSeen()
 
     def observe(self) -> NodesSeen:
@@ -40,12 +41,18 @@ class Nodes:
         self.seen = summarize_nodes(self._kubectl.nodes())
         return self.seen
 
-    def apply(self, change: Change, *, timeout: float) -> None:
-        """Carry out one step, after waiting up to ``timeout`` seconds for the Node to register."""
+    def apply(self, change: Change, *, timeout: float, approver: str = "") -> None:
+        """Carry out one step, after waiting up to ``timeout`` seconds for the Node to register.
+
+        The first one starts the unit ``approver``, so that it works meanwhile; ``wait_served`` sees what it has left.
+        """
         step: NodeStep = change.data
         name = step.want.name
         if name not in self.seen.nodes:
             self._wait_registered(name, timeout)
+        if approver and not self._called:
+            self._called = True
+            self._machine.run(["systemctl", "start", "--no-block", approver], check=False, timeout=60)
         said = ""
         for _attempt in range(_ATTEMPTS):
             patch = patch_of(step, self.seen.nodes.get(name) or NodeSeen(name))

@@ -150,6 +150,18 @@ def test_a_node_that_is_as_wanted_meanwhile_is_not_patched() -> None:
     assert [argv[1] for argv, _stdin in machine.asked] == ["get"]
 
 
+def test_the_approver_works_while_nodes_are_changed() -> None:
+    wanted = [NodeWant("w1", {"x": ""}), NodeWant("w1", unschedulable=True)]
+    changes = plan_nodes(wanted, Nodes(machine := Script(), Kubectl(machine)).seen)
+    machine = Script(listing(), *[Output(0, "", "")] * 3)
+    nodes = Nodes(machine, Kubectl(machine))
+    for change in changes:
+        nodes.apply(change, timeout=1, approver="keeper.service")
+    said = [argv[1:3] for argv, _stdin in machine.asked]
+    assert [words[0] for words in said] == ["get", "start", "patch", "patch"]
+    assert said[1] == ["start", "--no-block"]
+
+
 def requests(**status: t.Any) -> Output:
     spec = {"signerName": "kubernetes.io/kubelet-serving", "username": "system:node:w1"}
     return Output(0, json.dumps({"items": [{"spec": spec, "status": status}]}), "")
