@@ -65,14 +65,15 @@ def points(run: support.Run) -> list[Cut]:
     """Every point at which a run can be cut, from what each module of the same run in check mode announced.
 
     The engine makes one change right after the other, so a module of N changes can be cut at N + 1 points: before the
-    first, between each two (which is after the one and before the next), and after the last.
+    first, between each two (which is after the one and before the next), and after the last. What a run announces
+    twice, as where it first asks whether a change will be allowed, is one point.
     """
     found = []
     for event in run.events:
         actions = support.actions_of([event])
         found += [Cut(action.host, action.module, action.text, "before") for action in actions]
         found += [Cut(action.host, action.module, action.text, "after") for action in actions[-1:]]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def part_of(every: list[Cut], part: str) -> list[Cut]:

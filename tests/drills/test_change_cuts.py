@@ -90,6 +90,7 @@ def test_a_host_that_is_added(lab: Lab, keys: Keys) -> None:
 
 
 def test_a_change_that_restarts_every_host_in_turn(lab: Lab, keys: Keys) -> None:
+    adding(lab).require()
     cut_everywhere(lab, changing, keys.look)
     assert changing(lab).require().actions == ()
     assert support.members(lab) == ALL
@@ -98,6 +99,7 @@ def test_a_change_that_restarts_every_host_in_turn(lab: Lab, keys: Keys) -> None
 
 
 def test_a_host_that_is_removed(lab: Lab) -> None:
+    adding(lab).require()
     cut_everywhere(lab, removing, lambda: None)
     assert support.members(lab) == {"cp1": False, "cp2": False}
     assert NEW not in {node["metadata"]["name"] for node in support.objects(lab, "nodes")}
