@@ -118,6 +118,7 @@ WORK: tuple[tuple[str, dict[str, t.Any]], ...] = (
 
 def test_the_host_that_is_worked_on_loses_its_power(lab: Lab, tmp_path: Path) -> None:
     """It leaves, comes back, and is changed to and fro; the same work is then done again without a cut."""
+    adding(lab).require()
     seed = os.environ.get("SLIPWAY_SEED") or secrets.token_hex(4)
     moments = random.Random(seed)  # noqa: S311  # moments, no secrets
     print(f"SLIPWAY_SEED={seed}")
