@@ -135,7 +135,7 @@ def _default_route(machine: Machine, addresses: t.Sequence[t.Mapping[str, t.Any]
 
 
 def listening_facts(machine: Machine) -> list[dict[str, t.Any]]:
-    """TCP ports in use, each with its process and unit."""
+    """TCP ports in use, each with its process and unit. One whose process has ended meanwhile is not in use."""
     output = machine.run(["ss", "-Hltnp"], check=False).stdout
     found = []
     for line in output.splitlines():
@@ -144,24 +144,31 @@ def listening_facts(machine: Machine) -> list[dict[str, t.Any]]:
             continue
         address, _unused, port = fields[3].rpartition(":")
         match = _LISTENING.search(line)
-        pid = match.group("pid") if match else ""
+        unit = _unit_of(machine, match.group("pid")) if match else ""
+        if unit is None:
+            continue
         found.append(
             {
                 "protocol": "tcp",
                 "address": address,
                 "port": int(port),
                 "process": match.group("process") if match else "",
-                "unit": _unit_of(machine, pid) if pid else "",
+                "unit": unit,
             }
         )
     return found
 
 
-def _unit_of(machine: Machine, pid: str) -> str:
+def _unit_of(machine: Machine, pid: str) -> t.Optional[str]:
+    """The unit of a process, empty if it has none; None if there is no such process any more."""
     try:
-        groups = machine.read_text(f"/proc/{pid}/cgroup") or ""
+        groups = machine.read_text(f"/proc/{pid}/cgroup")
+    except ProcessLookupError:
+        return None
     except OSError:
         return ""
+    if groups is None:
+        return None
     found = re.findall(r"/([^/\n]+\.service)", groups)
     return found[-1] if found else ""
 

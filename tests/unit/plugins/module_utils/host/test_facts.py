@@ -181,7 +181,8 @@ LISTEN 0 128 [::]:22 [::]:* users:(("sshd",pid=8,fd=4))
 LISTEN 0 4096 127.0.0.1:6444 0.0.0.0:*
 short
 """
-    machine = Table({"/proc/7/cgroup": "0::/system.slice/ssh.service\n"}, {"ss -Hltnp": lines})
+    groups = {"/proc/7/cgroup": "0::/system.slice/ssh.service\n", "/proc/8/cgroup": "0::/user.slice/session-1.scope\n"}
+    machine = Table(groups, {"ss -Hltnp": lines})
     assert facts.listening_facts(machine) == [
         {"protocol": "tcp", "address": "0.0.0.0", "port": 22, "process": "sshd", "unit": "ssh.service"},  # noqa: S104
         {"protocol": "tcp", "address": "[::]", "port": 22, "process": "sshd", "unit": ""},
@@ -189,12 +190,20 @@ short
     ]
 
 
-def test_a_process_that_ended_meanwhile_has_no_unit() -> None:
+def test_a_port_of_a_process_that_ended_meanwhile_is_free() -> None:
     class Gone(Table):
         def read(self, path: str) -> bytes | None:
             raise ProcessLookupError
 
-    assert facts._unit_of(Gone(), "7") == ""
+    line = 'LISTEN 0 4096 *:10259 *:* users:(("kube-scheduler",pid=7,fd=3))\n'
+
+    class Closed(Table):
+        def read(self, path: str) -> bytes | None:
+            raise PermissionError
+
+    assert [each["unit"] for each in facts.listening_facts(Closed({}, {"ss -Hltnp": line}))] == [""]
+    for machine in (Table({}, {"ss -Hltnp": line}), Gone({}, {"ss -Hltnp": line})):
+        assert facts.listening_facts(machine) == []
 
 
 # --- the probe --------------------------------------------------------------------------------------------------------
