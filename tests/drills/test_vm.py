@@ -36,9 +36,9 @@ CARELESS_PEER = "http://127.0.0.1:22380"
 
 # Emulated processors are busy with the components alone: leases are renewed less often, and metrics are left out.
 LEASES = {
-    "leader-elect-lease-duration": "120s",
-    "leader-elect-renew-deadline": "90s",
-    "leader-elect-retry-period": "15s",
+    "leader-elect-lease-duration": "60s",
+    "leader-elect-renew-deadline": "40s",
+    "leader-elect-retry-period": "5s",
 }
 UNHURRIED: dict[str, t.Any] = {
     "slipway_metrics": {"enabled": False},
