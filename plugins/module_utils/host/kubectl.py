@@ -34,19 +34,35 @@ _ATTEMPTS = 3
 
 
 class Kubectl:
-    """One kubectl with one kubeconfig. Each call costs 0.1 to 0.2 s whatever it does, so callers make few."""
+    """One kubectl with one kubeconfig. Each call costs 0.1 to 0.2 s whatever it does, so callers make few.
 
-    def __init__(self, machine: Machine, kubectl: str = places.KUBECTL, kubeconfig: str = places.ADMIN_CONF) -> None:
+    ``timeout`` is how many seconds a call may take that is not given a time of its own.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        kubectl: str = places.KUBECTL,
+        kubeconfig: str = places.ADMIN_CONF,
+        *,
+        timeout: float = 60,
+    ) -> None:
         self._machine = machine
         self._kubectl = kubectl
         self._kubeconfig = kubeconfig
+        self._timeout = timeout
 
     def is_installed(self) -> bool:
         """Whether there are a kubectl and a kubeconfig at all."""
         return self._machine.exists(self._kubectl) and self._machine.exists(self._kubeconfig)
 
     def run(
-        self, arguments: t.Sequence[str], *, stdin: t.Optional[str] = None, check: bool = True, timeout: float = 60
+        self,
+        arguments: t.Sequence[str],
+        *,
+        stdin: t.Optional[str] = None,
+        check: bool = True,
+        timeout: t.Optional[float] = None,
     ) -> Output:
         """Run kubectl; with ``check`` a failure raises SlipwayError in kubectl's words.
 
@@ -57,7 +73,7 @@ class Kubectl:
                 [self._kubectl, *arguments],
                 stdin=stdin,
                 check=False,
-                timeout=timeout,
+                timeout=self._timeout if timeout is None else timeout,
                 env={"KUBECONFIG": self._kubeconfig, "KUBECACHEDIR": _CACHE},
             )
             if output.rc == 0 or _NOT_BEGUN not in output.stderr:
@@ -66,7 +82,9 @@ class Kubectl:
             raise failure(arguments, output)
         return output
 
-    def json(self, arguments: t.Sequence[str], *, stdin: t.Optional[str] = None, timeout: float = 60) -> t.Any:
+    def json(
+        self, arguments: t.Sequence[str], *, stdin: t.Optional[str] = None, timeout: t.Optional[float] = None
+    ) -> t.Any:
         """What kubectl answers as JSON; None where it answers nothing."""
         text = self.run([*arguments, "--output=json"], stdin=stdin, timeout=timeout).stdout
         return json.loads(text) if text.strip() else None

@@ -27,6 +27,8 @@ from .verify_full import FullChecks
 from .verify_talk import Talk, message, parallel
 
 _PAUSE_SECONDS = 1.0
+# What one call of kubectl may take at least; more where the caller allows a slow cluster more.
+_CALL_SECONDS = 60.0
 # A namespace with pods takes half a minute even where nothing is slow.
 _REMOVAL_SECONDS = 90.0
 
@@ -53,7 +55,7 @@ class VerifyWant:
 
 def verify_cluster(machine: Machine, want: VerifyWant) -> list[Check]:
     """All findings; what is put up is taken down in any case, and its end is the last finding."""
-    kubectl = Kubectl(machine, want.kubectl, want.kubeconfig)
+    kubectl = Kubectl(machine, want.kubectl, want.kubeconfig, timeout=max(_CALL_SECONDS, want.timeout))
     with _termination_as_exit():
         patience = _Patience(want.timeout)
         first = patience.find("API servers", lambda: _check_api_servers(kubectl))

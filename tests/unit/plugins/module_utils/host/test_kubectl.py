@@ -32,6 +32,7 @@ class Script(Machine):
         self.answers = list(answers)
         self.installed = installed
         self.asked: list[tuple[list[str], t.Any]] = []
+        self.seconds: list[float] = []
 
     def run(
         self,
@@ -44,6 +45,7 @@ class Script(Machine):
     ) -> Output:
         assert (env or {}).get("KUBECONFIG") == (places.ADMIN_CONF if argv[0] == places.KUBECTL else None)
         self.asked.append((list(argv), json.loads(stdin) if stdin else None))
+        self.seconds.append(timeout)
         return self.answers.pop(0)
 
     def exists(self, path: str) -> bool:
@@ -66,6 +68,15 @@ class Script(Machine):
 
 def found(*items: dict[str, t.Any]) -> Output:
     return Output(0, json.dumps(items[0] if len(items) == 1 else {"kind": "List", "items": items}) if items else "", "")
+
+
+def test_a_call_has_the_time_of_its_kubectl_unless_it_is_given_its_own() -> None:
+    machine = Script(found(), found(), found())
+    Kubectl(machine).run(["version"])
+    slow = Kubectl(machine, timeout=600)
+    slow.json(["get", "pods"])
+    slow.run(["version"], timeout=20)
+    assert machine.seconds == [60, 600, 20]
 
 
 def test_one_call_finds_all() -> None:

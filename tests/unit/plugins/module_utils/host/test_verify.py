@@ -198,7 +198,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, Check]]:
             finally:
                 cluster.proxies -= 1
 
-        monkeypatch.setattr(verify, "Kubectl", lambda *_arguments: FakeKubectl(cluster))
+        monkeypatch.setattr(verify, "Kubectl", lambda *_arguments, **_options: FakeKubectl(cluster))
         monkeypatch.setattr(verify, "open_proxy", proxy)
         want = verify.VerifyWant(
             kubectl="kubectl",
