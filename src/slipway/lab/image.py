@@ -25,6 +25,7 @@ from slipway.lab.model import DEFAULT_DRIVER, SYSTEMS
 from slipway.lab.podman import Podman
 
 _HOOKS = Path(__file__).parent / "host"
+_DISK = _HOOKS / "disk.sh"
 
 # A machine as it comes: init, SSH, Python, the tools an administrator expects.
 BARE_PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "iproute2", "kmod", "procps")
@@ -48,7 +49,8 @@ _APT_OPTIONS = re.compile(r'Acquire::(https?::Proxy\S*|Check-Valid-Until|Check-D
 class Recipe:
     """Everything an image depends on; apt's sources and settings are the machine's own.
 
-    ``customize`` has the text of every hook by its name, in their order.
+    ``customize`` has the text of every hook by its name, in their order; ``runner`` the packages and the script of the
+    root that runs a virtual machine, and nothing for a container.
     """
 
     system: str
@@ -56,7 +58,7 @@ class Recipe:
     sources: tuple[str, ...]
     apt_options: tuple[str, ...]
     customize: tuple[tuple[str, str], ...]
-    driver: str = DEFAULT_DRIVER
+    runner: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -106,7 +108,7 @@ def recipe_for(system: str, *, bare: bool, docker: bool = False, driver: str = D
         sources_for(SYSTEMS[system], targets),
         apt_options_from(_output("apt-config", "dump")),
         tuple((name, (_HOOKS / name).read_text(encoding="utf-8")) for name in hooks),
-        driver,
+        (*QEMU_PACKAGES, _DISK.read_text(encoding="utf-8")) if driver == "vm" else (),
     )
 
 
@@ -136,16 +138,16 @@ def build(podman: Podman, recipe: Recipe, say: t.Callable[[str], None]) -> None:
     """Make the image; the caller holds the image's lock. Leaves nothing behind when it fails."""
     started = time.monotonic()
     prefix = f"slipway-lab-{recipe.slug}-"
-    say(f"image {recipe.system}: building, once (a minute or two{', or ten' if recipe.driver == 'vm' else ''})")
+    say(f"image {recipe.system}: building, once (a minute or two{', or ten' if recipe.runner else ''})")
     for stale in Path("/var/tmp").glob(f"{prefix}*"):
         shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=prefix, dir="/var/tmp") as directory:
         archive = Path(directory) / "root.tar"
         hooks = [[str(_HOOKS / name)] for name, _text in recipe.customize]
-        if recipe.driver == "vm":
+        if recipe.runner:
             guest = archive.with_name("guest")
             _bootstrap(recipe, recipe.packages, hooks, guest)
-            _bootstrap(recipe, QEMU_PACKAGES, [[str(_HOOKS / "disk.sh"), str(guest)]], archive)
+            _bootstrap(recipe, QEMU_PACKAGES, [[str(_DISK), str(guest)]], archive)
         else:
             _bootstrap(recipe, recipe.packages, hooks, archive)
         podman.run("import", "-q", str(archive), recipe.tag)

@@ -12,7 +12,7 @@ import pytest
 
 from slipway.lab import image
 from slipway.lab.files import mac_address
-from slipway.lab.model import DRIVERS, SYSTEMS, Lab, LabSpec
+from slipway.lab.model import SYSTEMS, Lab, LabSpec
 from slipway.lab.podman import Container, containers_from, create_arguments
 
 LAB = Lab(LabSpec(name="a"), Path("/p/.lab/a"), "172.28.7.0/24", {})
@@ -85,13 +85,13 @@ def test_only_settings_that_reach_the_sources_are_taken_over() -> None:
 
 def test_an_image_s_tag_changes_with_any_part_of_its_recipe() -> None:
     recipes = [
-        image.Recipe(system, packages, sources, options, customize, driver)
+        image.Recipe(system, packages, sources, options, customize, runner)
         for system in ("debian-12", "debian-13")
         for packages in (("a",), ("a", "b"))
         for sources in ((), ("deb x y main",))
         for options in ((), ("o",))
         for customize in ((), (("a.sh", "echo"),))
-        for driver in DRIVERS
+        for runner in ((), ("qemu",))
     ]
     assert len({recipe.tag for recipe in recipes}) == len(recipes)
     assert recipes[0].tag == image.Recipe("debian-12", ("a",), (), (), ()).tag
