@@ -103,6 +103,9 @@ def rebooted(lab: Lab, before: str) -> str | None:
 def test_no_acknowledged_write_is_lost_with_the_power(machine: Lab) -> None:
     """The same cut costs an etcd that does not sync some of its writes: so it could be seen if ours lost any."""
     start_careless(machine)
+    support.wait_for("it answers", lambda: keys(machine)[1] or None, timeout=300)
+    # Its empty data are on the disk, so that it can be started again after the cut.
+    support.on(machine, HOST, "sync")
     using.install(machine, HOST, HOST)
     acknowledged = written_until_cut(machine)
     labs.power(machine, [HOST], "on")
@@ -120,13 +123,11 @@ def test_no_acknowledged_write_is_lost_with_the_power(machine: Lab) -> None:
 
 
 def start_careless(lab: Lab) -> None:
-    """Start it, and have its empty data on the disk, so that it can be started again after the cut."""
+    """Start it, anew or with what it has on the disk; none of its ports is one of the cluster's etcd."""
     unit = ("systemd-run", f"--unit={CARELESS}", "/opt/slipway/etcd/current/etcd", f"--data-dir={CARELESS_DATA}")
     urls = (f"--listen-client-urls={CARELESS_URL}", f"--advertise-client-urls={CARELESS_URL}")
     peers = (f"--listen-peer-urls={CARELESS_PEER}", f"--initial-advertise-peer-urls={CARELESS_PEER}")
     support.on(lab, HOST, *unit, *urls, *peers, f"--initial-cluster=default={CARELESS_PEER}", "--unsafe-no-fsync")
-    support.wait_for("it answers", lambda: keys(lab)[1] or None, timeout=300)
-    support.on(lab, HOST, "sync")
 
 
 def keys(lab: Lab) -> tuple[set[str], str]:
@@ -138,9 +139,7 @@ def keys(lab: Lab) -> tuple[set[str], str]:
 
 def left_of_careless(lab: Lab) -> set[str]:
     """What it still has after the cut; nothing where it does not even start with what is on the disk."""
-    start = ("systemd-run", f"--unit={CARELESS}", "/opt/slipway/etcd/current/etcd", f"--data-dir={CARELESS_DATA}")
-    urls = (f"--listen-client-urls={CARELESS_URL}", f"--advertise-client-urls={CARELESS_URL}")
-    support.on(lab, HOST, *start, *urls)
+    start_careless(lab)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         found, fault = keys(lab)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import (
     Member,
     Quorum,
@@ -34,6 +34,17 @@ def members(text: str) -> tuple[Member, ...]:
         Member(f"{number:x}", f"m{number}", (f"https://10.0.0.{number}:2380",), (), each in "lk", each in "hl")
         for number, each in enumerate(text, start=1)
     )
+
+
+def require_told(problem: Problem | None, number: int, parts: tuple[str, ...]) -> None:
+    """The refusal names the member and has all parts; without parts there is none."""
+    if not parts:
+        assert problem is None
+        return
+    assert problem is not None
+    assert problem.where == f"etcd member m{number}"
+    for part in parts:
+        assert part in problem.text()
 
 
 @pytest.mark.parametrize(
@@ -63,14 +74,7 @@ def members(text: str) -> tuple[Member, ...]:
 )
 def test_refusals_come_with_the_arithmetic(text: str, number: int, parts: tuple[str, ...]) -> None:
     known = members(text)
-    problem = refuse_removal(known, known[number - 1])
-    if not parts:
-        assert problem is None
-        return
-    assert problem is not None
-    assert problem.where == f"etcd member m{number}"
-    for part in parts:
-        assert part in problem.text()
+    require_told(refuse_removal(known, known[number - 1]), number, parts)
 
 
 @given(st.text("hdlk", min_size=1, max_size=9), st.data())
@@ -116,14 +120,7 @@ def test_what_is_down_can_go_as_long_as_there_is_quorum(count: int, data: st.Dat
 )
 def test_a_member_stops_only_if_what_is_down_leaves_it_room(text: str, number: int, parts: tuple[str, ...]) -> None:
     known = members(text)
-    problem = refuse_stop(known, known[number - 1], "a restart")
-    if not parts:
-        assert problem is None
-        return
-    assert problem is not None
-    assert problem.where == f"etcd member m{number}"
-    for part in parts:
-        assert part in problem.text()
+    require_told(refuse_stop(known, known[number - 1], "a restart"), number, parts)
 
 
 @given(st.text("hdlk", min_size=1, max_size=9), st.data())
