@@ -15,8 +15,7 @@ description:
   - The programs are expected in C(/opt/slipway/containerd/current) and C(/opt/slipway/runc/current), where
     M(slipway.cluster.artifacts) puts them.
   - A change of registries restarts nothing. A restart of containerd leaves containers running.
-  - Imported images are pinned, so that the kubelet does not remove what cannot be pulled again. containerd unpacks one
-    for its first container.
+  - Imported images are pinned, so that the kubelet does not remove what cannot be pulled again.
 author:
   - Slipway maintainers (@slipway)
 options:

@@ -79,10 +79,10 @@ def apply_containerd(machine: Machine, want: ContainerdWant, change: Change) -> 
 
 
 def import_image(machine: Machine, image: Image) -> None:
-    """Import the image from its archive, pinned and labelled with where it came from.
+    """Import and unpack the image from its archive; then pin it and label it with where it came from.
 
-    It is not unpacked here: containerd does that for the first container of it, so a host spends nothing on images that
-    none of its pods use, and the others are unpacked while the run waits for something else.
+    Left to its containers, each of them would unpack it alone, and begin again wherever that takes longer than the two
+    minutes a kubelet waits (``runtimeRequestTimeout``). Labelled last, an import that was cut is done again.
     """
     if not machine.exists(image.blob):
         raise SlipwayError(
@@ -99,14 +99,15 @@ def import_image(machine: Machine, image: Image) -> None:
         raise SlipwayError(
             Problem(image.blob, f"had sha256 {found} and was removed", f"sha256 {image.sha256}", "run again")
         )
-    labels = [word for key, value in image_labels(image).items() for word in ("--label", f"{key}={value}")]
-    command = [CTR, "--namespace", NAMESPACE, "images", "import", "--local", "--no-unpack", *labels, image.blob]
-    machine.run(command, timeout=IMPORT_SECONDS)
-    if observe_images(machine).get(image.reference) != image.sha256:
+    images = [CTR, "--namespace", NAMESPACE, "images"]
+    machine.run([*images, "import", "--local", image.blob], timeout=IMPORT_SECONDS)
+    labels = [f"{key}={value}" for key, value in image_labels(image).items()]
+    labelled = machine.run([*images, "label", image.reference, *labels], check=False)
+    if labelled.rc != 0:
         raise SlipwayError(
             Problem(
                 image.reference,
-                "is not in the archive that was imported for it",
+                f"cannot be labelled after its archive was imported: {labelled.stderr.strip()}",
                 "an OCI archive that names it (org.opencontainers.image.ref.name or io.containerd.image.name)",
                 "mend the reference in the lock's entry",
             )
