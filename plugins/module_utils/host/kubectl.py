@@ -28,8 +28,9 @@ ARGUMENTS: dict[str, t.Any] = {
 
 # Discovery is remembered in memory, not in root's home.
 _CACHE = "/run/slipway/kubectl"
-# An API server that starts or has much to do accepts a connection and lets it wait for 10 s.
-_NOT_BEGUN = "TLS handshake timeout"
+# An API server that starts or has much to do accepts a connection and lets it wait for 10 s; kubectl waits 32 s for the
+# schema by which it checks objects before it sends any.
+_NOT_BEGUN = ("TLS handshake timeout", 'error validating data: Get "')
 _ATTEMPTS = 3
 
 
@@ -76,7 +77,7 @@ class Kubectl:
                 timeout=self._timeout if timeout is None else timeout,
                 env={"KUBECONFIG": self._kubeconfig, "KUBECACHEDIR": _CACHE},
             )
-            if output.rc == 0 or _NOT_BEGUN not in output.stderr:
+            if output.rc == 0 or not any(words in output.stderr for words in _NOT_BEGUN):
                 break
         if check and output.rc != 0:
             raise failure(arguments, output)

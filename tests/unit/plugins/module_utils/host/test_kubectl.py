@@ -196,6 +196,9 @@ def test_a_request_that_stays_pending_is_no_error_of_the_nodes(monkeypatch: pyte
 
 
 SLOW = Output(1, "", "Unable to connect to the server: net/http: TLS handshake timeout")
+INVALID = 'error: error validating "STDIN": error validating data: '
+NO_SCHEMA = Output(1, "", f'{INVALID}Get "https://127.0.0.1:6443/openapi/v2?timeout=32s": context deadline exceeded')
+UNKNOWN_FIELD = Output(1, "", f'{INVALID}unknown field "spec.replica"')
 
 
 @pytest.mark.parametrize(
@@ -204,6 +207,8 @@ SLOW = Output(1, "", "Unable to connect to the server: net/http: TLS handshake t
         ((SLOW, Output(0, "{}", "")), 0, 2),
         ((SLOW, SLOW, Output(0, "{}", "")), 0, 3),
         ((SLOW, SLOW, SLOW), 1, 3),
+        ((NO_SCHEMA, SLOW, Output(0, "{}", "")), 0, 3),
+        ((UNKNOWN_FIELD,), 1, 1),
         ((REFUSED,), 1, 1),
         ((Output(1, "", "Error from server (Forbidden): no"),), 1, 1),
     ],
