@@ -25,7 +25,7 @@ from slipway.bundle.recipes import Output, Recipe, c_flags, go_flags, module_sum
 from slipway.bundle.toolchain import Toolchain
 
 # Raised when the same inputs would give other bytes: what archive.py writes, or this file's entries.
-BUILDER = 1
+BUILDER = 2
 _INDEX = "component.json"
 _KEY_LENGTH = 16
 

@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
+import sys
 import tarfile
 import time
 import typing as t
@@ -17,6 +17,11 @@ import pytest
 
 from slipway.bundle.archive import Image, write_archive, write_image
 from slipway.bundle.files import sha256_of
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 IMAGE = Image("slipway.local/web:0.5.0", "amd64", ("/web",), ("serve",), "65532:65532")
 
@@ -66,7 +71,9 @@ def test_the_index_leads_to_the_layer(tmp_path: Path, programs: dict[str, Path])
     assert config["config"]["Entrypoint"] == ["/web"]
     assert config["config"]["Cmd"] == ["serve"]
     assert config["config"]["User"] == "65532:65532"
-    layer = gzip.decompress(blob(manifest["layers"][0]))
+    (described,) = manifest["layers"]
+    assert described["mediaType"] == "application/vnd.oci.image.layer.v1.tar+zstd"
+    layer = zstd.decompress(blob(described))
     assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(layer).hexdigest()}"]
     (tmp_path / "layer.tar").write_bytes(layer)
     with tarfile.open(tmp_path / "layer.tar") as tar:
@@ -76,8 +83,8 @@ def test_the_index_leads_to_the_layer(tmp_path: Path, programs: dict[str, Path])
 def test_further_paths_of_a_program_are_links_in_directories_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "box").write_bytes(b"box")
     write_image(tmp_path / "image.tar", {"box": tmp_path / "box"}, Image("a/b:1", "amd64", ("/bin/sh",), links=LINKS))
-    (layer,) = [content for content in read(tmp_path / "image.tar").values() if content.startswith(b"\x1f\x8b")]
-    (tmp_path / "layer.tar").write_bytes(gzip.decompress(layer))
+    (layer,) = [content for content in read(tmp_path / "image.tar").values() if content.startswith(b"\x28\xb5\x2f\xfd")]
+    (tmp_path / "layer.tar").write_bytes(zstd.decompress(layer))
     with tarfile.open(tmp_path / "layer.tar") as tar:
         found = [(m.name, m.isdir(), m.mode, m.linkname) for m in tar]
     assert found == [
