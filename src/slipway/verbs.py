@@ -66,7 +66,7 @@ class Console:
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verbs to the command line."""
-    apply = _verb(subparsers, "apply", "make the cluster what the inventory says: install, scale, reconfigure, upgrade")
+    apply = _verb(subparsers, "apply", "make the cluster what the inventory says: install, scale, reconfigure")
     apply.add_argument("--check", action="store_true", help="change nothing, only say what would change")
     apply.add_argument("--diff", action="store_true", help="show the differences in files")
     apply.set_defaults(run=run_apply)
