@@ -176,7 +176,7 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     return data | {
         "manifests": _manifests(scene(spec, layout, nodes, lock, bundle, probes), own),
         "warnings": [problem.as_dict() for problem in (*spec.warnings, *warnings)],
-        "notices": [problem.as_dict() for problem in _left_out(spec, inputs)],
+        "notices": [problem.as_dict() for problem in (*_left_out(spec, inputs), *_told_later(context, outside))],
         "explain": {name: [list(map(str, row)) for row in explain(spec, name)] for name in spec.nodes},
     }
 
@@ -188,6 +188,17 @@ def _left_out(spec: ClusterSpec, inputs: Inputs) -> list[Problem]:
         return []
     found = "down on purpose (slipway_node_absent), so not contacted and not maintained"
     return [Problem(", ".join(names), found, warning=True)]
+
+
+def _told_later(context: planner.Context, outside: t.AbstractSet[str]) -> list[Problem]:
+    """Who outside ``--limit`` does not learn in this run of a host that is new in the control plane, as a warning."""
+    asked = [node.name for node in context.spec.control_plane if node.name in context.seen]
+    new = [name for name in asked if not context.seen[name].joined]
+    later = sorted(name for name in outside if not context.spec.nodes[name].absent)
+    if not new or not later:
+        return []
+    found = f"outside --limit, so the proxies there do not know {', '.join(new)} yet"
+    return [Problem(", ".join(later), found, remedy="run apply without --limit when it suits", warning=True)]
 
 
 def _holders(spec: ClusterSpec, held: t.Mapping[str, Held | None]) -> list[dict[str, str]]:

@@ -360,6 +360,27 @@ def test_maintenance_names_who_is_down_on_purpose(
     assert all(notice["warning"] for notice in data["notices"])
 
 
+@pytest.mark.parametrize(
+    ("fresh", "asked", "later"),
+    [
+        ("cp3", ("cp3",), ["cp1, cp2, w1"]),
+        ("cp3", ("cp1", "cp2", "cp3"), ["w1"]),
+        ("cp3", (), []),
+        ("w1", ("w1",), []),
+        ("", ("cp3",), []),
+    ],
+)
+def test_who_learns_later_of_a_new_control_plane_host_is_named(
+    bundle: pathlib.Path, fresh: str, asked: tuple[str, ...], later: list[str]
+) -> None:
+    cluster = running()
+    if fresh:
+        lose(cluster, fresh)
+        cluster.probes[fresh] = bare(fresh)
+    data = make(dataclasses.replace(inputs(cluster, bundle), verb="apply", asked=frozenset(asked)))
+    assert [notice["where"] for notice in data["notices"]] == later
+
+
 # --- problems ---------------------------------------------------------------------------------------------------------
 def test_a_silent_control_plane_forms_no_cluster(bundle: pathlib.Path) -> None:
     cluster = one_and_two()
