@@ -153,6 +153,15 @@ def test_exec_and_the_service_by_name(kubectl: Kubectl, web: str) -> None:
         support.wait_for(f"{name} is reached", says_nothing, timeout=60)
 
 
+def test_a_process_of_a_host_reaches_services_without_a_default_route(cluster: Lab, kubectl: Kubectl, web: str) -> None:
+    address = json.loads(kubectl("get", "service", web, "-n", NAMESPACE, "-o", "json"))["spec"]["clusterIP"]
+    asking = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+    for host in support.names(cluster):
+        assert support.on(cluster, host, "ip", "route", "show", "default") == ""
+        said = {support.on(cluster, host, "python3", "-c", asking, f"http://{address}/hostname") for _ in range(20)}
+        assert {name.strip() for name in said} == set(pod_names(kubectl, web)), host
+
+
 def complaint(kubectl: Kubectl, *arguments: str) -> str | None:
     """None if a command that says nothing when all is well says nothing."""
     said = kubectl.ask(*arguments)

@@ -45,6 +45,7 @@ UNITS = (
     "slipway-metrics.service",
     "slipway-proxy.service",
     "slipway-registry.service",
+    "slipway-service-route.service",
 )
 UNIT_DIRECTORY = "/etc/systemd/system"
 USERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "slipway-registry")

@@ -22,6 +22,7 @@ STOP_ORDER = (
     "slipway-metrics.service",
     "kubelet.service",
     "kube-proxy.service",
+    "slipway-service-route.service",
     "flanneld.service",
     "kube-scheduler.service",
     "kube-controller-manager.service",

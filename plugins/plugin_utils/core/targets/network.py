@@ -11,11 +11,12 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.state import 
 
 from ..layout import Layout, Node
 from . import paths
-from .text import Service, merge, to_yaml
+from .text import NOTICE, Service, merge, to_yaml
 
 KUBE_PROXY_UNIT = "kube-proxy.service"
 KUBE_PROXY_CONFIG = f"{paths.ETC}/kube-proxy.yaml"
 KUBE_PROXY_METRICS = "127.0.0.1:10249"
+SERVICE_ROUTE_UNIT = "slipway-service-route.service"
 FLANNEL_UNIT = "flanneld.service"
 FLANNEL_CONFIG = f"{paths.ETC}/flannel/net-conf.json"
 FLANNEL_SUBNET = "/run/flannel/subnet.env"
@@ -24,8 +25,8 @@ VXLAN_OVERHEAD_BYTES = 50
 
 
 def network_target(layout: Layout, node: Node) -> HostState:
-    """kube-proxy always; flanneld where flannel is the network."""
-    proxy = kube_proxy_target(layout, node)
+    """kube-proxy and a route to Services always; flanneld where flannel is the network."""
+    proxy = kube_proxy_target(layout, node) + service_route_target(layout, node)
     return proxy + flannel_target(layout, node) if layout.network == "flannel" else proxy
 
 
@@ -68,6 +69,31 @@ def kube_proxy_target(layout: Layout, node: Node) -> HostState:
         files=(File(KUBE_PROXY_CONFIG, config), File(paths.unit(KUBE_PROXY_UNIT), service.text())),
         units=(Unit(KUBE_PROXY_UNIT, service.digest),),
     )
+
+
+def service_route_target(layout: Layout, node: Node) -> HostState:
+    """A route by which a packet to a Service begins on a host without a default route.
+
+    kube-proxy puts an endpoint in the Service's place, and the packet is routed anew, before it would leave by it.
+    """
+    route = f"{layout.service_cidr} dev lo src {node.address}"
+    unit = f"""{NOTICE}[Unit]
+Description=Route to the addresses of Services
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/ip route replace {route}
+ExecStop=-/usr/sbin/ip route delete {route}
+Restart=on-failure
+RestartSec=1
+
+[Install]
+WantedBy=multi-user.target
+"""
+    return HostState(files=(File(paths.unit(SERVICE_ROUTE_UNIT), unit),), units=(Unit(SERVICE_ROUTE_UNIT),))
 
 
 def flannel_target(layout: Layout, node: Node) -> HostState:
