@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.slipway.cluster.plugins.plugin_utils.controller import is_dead, run_id
@@ -24,7 +25,12 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             return result | {"changed": False, "msg": "nothing is held in check mode"}
         arguments = {**self._task.args, "run": run_id(), "by": person()}
-        done = self._module(arguments, task_vars)
+        try:
+            done = self._module(arguments, task_vars)
+        except AnsibleConnectionFailure as error:
+            if arguments.get("state") != "renewed":
+                raise
+            return result | {"changed": False, "msg": f"does not answer, so the hold is not renewed there: {error}"}
         met = str(((done.get("held") or {}).get("hold") or {}).get("run") or "")
         if met and is_dead(met):
             done = self._module({**arguments, "dead": [met]}, task_vars)

@@ -12,16 +12,19 @@ version_added: 0.2.0
 description:
   - Leaves the name of this run in the host's memory, or takes it away again. A run that meets the name of another one
     is told who that is, since when, and from where.
-  - Every module of this collection that may change something renews the hold. It ends after 15 minutes without, at
-    once when the run is known to be gone, and with the host's power.
+  - Modules of this collection that may change something, and those that wait for it, renew the hold of the host that
+    they run on, for as long as they take. Without that it ends after O(silence), but not for a run of the same
+    controller whose process lives. It ends at once when the run is known to be gone, and with the host's power.
   - Made for the playbooks of this collection, which hold the control-plane hosts.
 author:
   - Slipway maintainers (@slipway)
 options:
   state:
-    description: Whether to hold the host or to let it go.
+    description:
+      - V(present) holds the host, V(absent) lets it go.
+      - V(renewed) is V(present) for a run that goes on; a host that does not answer is passed over.
     type: str
-    choices: [present, absent]
+    choices: [present, renewed, absent]
     default: present
   verb:
     description: What the run does, for those who meet it.
@@ -32,6 +35,10 @@ options:
       - The mark of the hold that the host had when the plan was made, empty if there was none. Another run that has
         come and gone since then is an error, which nobody looks for if this is not given.
     type: str
+  silence:
+    description: After how many seconds without a sign of life the hold ends.
+    type: int
+    default: 900
   run:
     description: The run's identity. The action of the same name sets it.
     type: str
@@ -88,14 +95,15 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.slipway.cluster.plugins.module_utils.core.hold import Hold
+from ansible_collections.slipway.cluster.plugins.module_utils.core.hold import SILENCE_SECONDS, Hold
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 from ansible_collections.slipway.cluster.plugins.module_utils.host import hold
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "renewed", "absent"], "default": "present"},
     "verb": {"type": "str", "default": ""},
     "seen": {"type": "str"},
+    "silence": {"type": "int", "default": SILENCE_SECONDS},
     "run": {"type": "str", "default": ""},
     "by": {"type": "str", "default": ""},
     "dead": {"type": "list", "elements": "str", "default": []},
@@ -112,7 +120,8 @@ def main() -> None:
         other = hold.release(wanted["run"], wanted["dead"])
         module.exit_json(changed=False, holds=False, **({"held": other.to_data()} if other else {}))
     try:
-        hold.take(Hold(wanted["run"], wanted["by"], wanted["verb"]), seen=wanted["seen"], dead=wanted["dead"])
+        want = Hold(wanted["run"], wanted["by"], wanted["verb"], silence=wanted["silence"])
+        hold.take(want, seen=wanted["seen"], dead=wanted["dead"])
     except SlipwayError as error:
         met = hold.look()
         module.fail_json(

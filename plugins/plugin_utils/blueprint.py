@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from ansible_collections.slipway.cluster.plugins.module_utils.core.hold import Held, refusals
+from ansible_collections.slipway.cluster.plugins.module_utils.core.hold import Held, refusals, silence
 from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import ref_of, unpack
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 
@@ -165,7 +165,7 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     data["sealing"] = _sealing(context, plan)
     data["gate"] = _gate(context, frozenset(spec.nodes) - outside - frozenset(known))
     data["allowed"] = planner.allowed_nodes(context, plan.joining)
-    data["holders"] = _holders(spec, held)
+    data |= {"holders": _holders(spec, held), "silence": _silence(spec, inputs.verb)}
     recorded = inputs.probes[verdict.leader].get("record") if leader else None
     data["unrecorded"] = bool(leader and leader.nodes) and unrecorded(recorded, data["record"])
     if data["unrecorded"] and not plan.pending:
@@ -207,6 +207,13 @@ def _holders(spec: ClusterSpec, held: t.Mapping[str, Held | None]) -> list[dict[
         {"host": node.name, "seen": own.hold.mark if own else ""}
         for node, own in ((node, held[node.name]) for node in spec.control_plane if node.name in held)
     ]
+
+
+def _silence(spec: ClusterSpec, verb: str) -> int:
+    """How long the run may leave a host that it holds alone: what it takes until it takes the hold again."""
+    drains = {"maintain": 1, "remove": len(spec.remove)}.get(verb, 0)
+    tasks = verb == "maintain" or (verb == "apply" and any(any(node.tasks.values()) for node in spec.nodes.values()))
+    return silence(tasks=tasks, waits=[spec.drain.timeout] * drains)
 
 
 def _holding(groups: t.Mapping[str, t.Mapping[str, t.Any]], *, holds: bool) -> dict[str, dict[str, t.Any]]:

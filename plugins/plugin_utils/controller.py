@@ -31,24 +31,32 @@ def is_dead(run: str) -> bool:
     """Whether a run was one of this machine and its process is no more; of other machines nothing can be said."""
     where, _unused, rest = run.partition(" ")
     pid, _unused, began = rest.partition(" ")
-    return where == machine() and pid.isdigit() and (not _lives(int(pid)) or _began(int(pid)) != began)
+    return where == machine() and pid.isdigit() and not _lives(int(pid), began)
 
 
-def _lives(pid: int) -> bool:
+def _lives(pid: int, began: str) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    state, since = _seen(pid)
+    # One that ended and that nobody asked after still has its number; one that /proc does not show may be any.
+    return state not in ("Z", "X") and since in ("", began)
 
 
 def _began(pid: int) -> str:
     """When the process began, in the kernel's ticks; empty where there is no such process, or no /proc."""
+    return _seen(pid)[1]
+
+
+def _seen(pid: int) -> tuple[str, str]:
+    """The process's state and when it began."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
-        return ""
+        return "", ""
     # The second field is the program's name in brackets, which may hold blanks; proc(5) counts from one.
-    return text.rpartition(")")[2].split()[19]
+    fields = text.rpartition(")")[2].split()
+    return fields[0], fields[19]

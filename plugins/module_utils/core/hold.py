@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who holds the cluster: one run at a time changes it, and it leaves its name on the control-plane hosts.
 
-A hold lives in the host's memory, so a power cut ends it. Every module that changes something renews it; without that
-it expires, and a run whose process is known to be gone holds nothing.
+A hold lives in the host's memory, so a power cut ends it, and a run takes it again before each batch of hosts. Modules
+renew it where they run, from their beginning to their end. A run of the machine that asks is judged by its process and
+by nothing else; of any other one all there is to see is when it was last active, and how long it said it may be silent.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ import typing as t
 
 from .problems import Problem, SlipwayError
 
-EXPIRES_SECONDS = 900
-"""How long a hold lasts after the last module that changed something: longer than any module of ours may take."""
+PATH = "/run/slipway/hold"
+
+SILENCE_SECONDS = 900
+"""How long a run may be silent on a host that it holds, while it works on others."""
+
+TASKS_SECONDS = 4 * 3600
+"""What is added for tasks of the user's own, which renew nothing and take as long as they take."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +30,7 @@ class Hold:
 
     ``run`` tells runs apart and names the controller's process; ``by`` is the person and the controller, ``origin``
     the address they came from, ``verb`` what they do; ``since`` is in seconds since the epoch by the host's clock.
+    ``silence`` is how many seconds without a sign of life end it.
     """
 
     run: str
@@ -32,6 +39,7 @@ class Hold:
     since: int = 0
     origin: str = ""
     released: bool = False
+    silence: int = SILENCE_SECONDS
 
     @classmethod
     def from_data(cls, data: t.Mapping[str, t.Any]) -> Hold:
@@ -76,22 +84,38 @@ class Held:
 
     def stops(self, run: str) -> bool:
         """Whether it keeps this run from changing anything."""
-        gone = self.hold.released or self.dead or self.idle >= EXPIRES_SECONDS
-        return not gone and self.hold.run != run
+        if self.hold.run == run or self.hold.released or self.dead:
+            return False
+        return neighbour(self.hold.run, run) or self.idle < self.hold.silence
 
 
-def refusal(where: str, held: Held, *, warning: bool = False) -> Problem:
+def neighbour(run: str, other: str) -> bool:
+    """Whether they are of one machine, and so each knows if the other lives; not without the time it began."""
+    machine, _unused, process = run.partition(" ")
+    began = process.partition(" ")[2]
+    return bool(began) and machine == other.partition(" ")[0]
+
+
+def silence(*, tasks: bool, waits: t.Iterable[int] = ()) -> int:
+    """How long a run may be silent that has these waits before it, in seconds, and perhaps tasks of the user's own."""
+    return SILENCE_SECONDS + sum(waits) + (TASKS_SECONDS if tasks else 0)
+
+
+def refusal(where: str, held: Held, run: str, *, warning: bool = False) -> Problem:
     """What a run is told that meets another's hold, as an error or, where it only looks, as a warning."""
     found = f"another run holds the cluster: {held.hold.text()}; last active {held.idle} s ago"
     if warning:
         return Problem(where, found, remedy="what is seen now may be half done", warning=True)
-    left = max(0, EXPIRES_SECONDS - held.idle)
-    return Problem(
-        where,
-        found,
-        "one run at a time that changes something",
-        f"wait for it, or have slipway_hold_wait do so; if it is no more, its hold ends by itself in {left} s",
-    )
+    if neighbour(held.hold.run, run):
+        ends = f"it is process {held.hold.run.split()[1]} of this machine and ends with that"
+    else:
+        left = max(0, held.hold.silence - held.idle)
+        ends = (
+            f"without a sign of life its hold ends in {left} s; if you know that it is no more, "
+            f"run slipway.cluster.release where it was started, or remove {PATH} on these hosts: {where}"
+        )
+    remedy = f"wait for it, or have slipway_hold_wait do so; {ends}"
+    return Problem(where, found, "one run at a time that changes something", remedy)
 
 
 def refusals(seen: t.Mapping[str, t.Optional[Held]], run: str, *, warning: bool) -> list[Problem]:
@@ -104,7 +128,7 @@ def refusals(seen: t.Mapping[str, t.Optional[Held]], run: str, *, warning: bool)
     found = []
     for hosts in holders.values():
         latest = min((held for held in map(seen.get, hosts) if held is not None), key=lambda held: held.idle)
-        found.append(refusal(", ".join(hosts), latest, warning=warning))
+        found.append(refusal(", ".join(hosts), latest, run, warning=warning))
     return found
 
 
@@ -116,7 +140,7 @@ def taken(want: Hold, held: t.Optional[Held], seen: t.Optional[str]) -> Hold:
     if held is None or held.hold.run == want.run:
         return want
     if held.stops(want.run):
-        raise SlipwayError(refusal("cluster", held))
+        raise SlipwayError(refusal("control-plane hosts", held, want.run))
     if seen is not None and held.hold.mark != seen:
         raise SlipwayError(
             Problem(

@@ -10,11 +10,13 @@ import fcntl
 import json
 import os
 import signal
+import threading
 import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..core import hold
 from ..core.change import Change, diffs
 from ..core.problems import Problem, SlipwayError
 from .machine import Machine
@@ -24,9 +26,10 @@ Seen = t.TypeVar("Seen")
 
 RUN_DIRECTORY = "/run/slipway"
 LOCK_PATH = RUN_DIRECTORY + "/lock"
-HOLD_PATH = RUN_DIRECTORY + "/hold"
+HOLD_PATH = hold.PATH
 FAULT_PATH = RUN_DIRECTORY + "/fault"
 LOCK_TIMEOUT_SECONDS = 120.0
+RENEW_SECONDS = 60.0
 
 
 def run_module(  # noqa: PLR0913  # the verbs of a module, by keyword only
@@ -61,7 +64,7 @@ def run_module(  # noqa: PLR0913  # the verbs of a module, by keyword only
 
     try:
         want = parse(module.params)
-        with host_lock(name) if exclusive and not module.check_mode else contextlib.nullcontext():
+        with contextlib.nullcontext() if module.check_mode else host_lock(name) if exclusive else renewed_hold():
             changes = plan(want, observe(machine, want))
             if not module.check_mode:
                 for change in changes:
@@ -98,16 +101,36 @@ def host_lock(name: str) -> t.Iterator[None]:
         stream.truncate(0)
         stream.write(json.dumps({"pid": os.getpid(), "module": name, "since": int(time.time()), "from": origin()}))
         stream.flush()
-        _renew_hold()
-        yield
-        _renew_hold()
+        with renewed_hold():
+            yield
         stream.truncate(0)
 
 
-def _renew_hold() -> None:
-    """Whoever changes something here is the run that holds the cluster, if one does; see core/hold.py."""
-    with contextlib.suppress(OSError):
-        os.utime(HOLD_PATH)
+@contextlib.contextmanager
+def renewed_hold() -> t.Iterator[None]:
+    """Keep the hold of this host alive for as long as a module is at work; see core/hold.py.
+
+    Whoever is at work here is the run that holds the cluster, if one does.
+    """
+    ended = threading.Event()
+
+    def renew() -> None:
+        with contextlib.suppress(OSError):
+            os.utime(HOLD_PATH)
+
+    def keep() -> None:
+        while not ended.wait(RENEW_SECONDS):
+            renew()
+
+    keeper = threading.Thread(target=keep, daemon=True)
+    renew()
+    keeper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        keeper.join()
+        renew()
 
 
 def _wait_for_lock(stream: t.IO[str]) -> None:

@@ -15,6 +15,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core.hold import SILENCE_SECONDS, TASKS_SECONDS
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from ansible_collections.slipway.cluster.plugins.plugin_utils import blueprint
 from ansible_collections.slipway.cluster.plugins.plugin_utils.blueprint import (
@@ -468,6 +469,23 @@ def test_who_has_something_to_do_holds_the_control_plane(bundle: pathlib.Path, v
     data = make(holding(inputs(one_and_two(), bundle), verb))
     assert data["holders"] == [{"host": "cp1", "seen": ""}]
     assert {"slipway_holding" in own["parents"] for own in data["groups"].values()} == {holds}
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "seconds"),
+    [
+        ("apply", {}, SILENCE_SECONDS),
+        ("apply", {"slipway_drain": {"timeout": 1800}}, SILENCE_SECONDS),
+        ("apply", {"slipway_tasks_before_node": "site.yml"}, SILENCE_SECONDS + TASKS_SECONDS),
+        ("maintain", {}, SILENCE_SECONDS + TASKS_SECONDS + 600),
+        ("maintain", {"slipway_drain": {"timeout": 86400}}, SILENCE_SECONDS + TASKS_SECONDS + 86400),
+        ("remove", {"slipway_drain": {"timeout": 1800}, "slipway_remove": ["w1", "w2"]}, SILENCE_SECONDS + 3600),
+    ],
+)
+def test_a_hold_says_how_long_its_run_may_be_silent(
+    bundle: pathlib.Path, verb: str, given: dict[str, t.Any], seconds: int
+) -> None:
+    assert make(holding(inputs(one_and_two(**given), bundle), verb))["silence"] == seconds
 
 
 @pytest.mark.parametrize(
