@@ -59,6 +59,12 @@ KINDS = {
         "systemctl restart kube-controller-manager.service",
         "restart kube-controller-manager.service",
     ),
+    "a unit is edited": Drift(
+        "w1",
+        "mkdir -p /etc/systemd/system/kubelet.service.d; "
+        "printf '[Service]\\nNice=1\\n' > /etc/systemd/system/kubelet.service.d/override.conf; systemctl daemon-reload",
+        warning="kubelet.service.d/override.conf",
+    ),
     "a kernel setting": Drift("w1", "sysctl -qw net.ipv4.ip_forward=0", "set net.ipv4.ip_forward"),
     "a mirror that is not ours": Drift(
         "w1",
@@ -159,6 +165,7 @@ def test_apply_repairs_what_is_ours_and_leaves_the_rest(found: dict[str, object]
     warnings = json.dumps(told["warnings"])
     assert "is cordoned" in warnings
     assert "is no host of this inventory" in warnings
+    assert "kubelet.service.d/override.conf" in warnings
     pid = support.on(cluster, "cp1", "systemctl", "show", "-P", "MainPID", "kube-controller-manager.service").strip()
     assert "/0.0.1/" not in support.on(cluster, "cp1", "readlink", f"/proc/{pid}/exe")
     support.kubectl(cluster, "uncordon", "w1")

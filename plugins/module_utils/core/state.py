@@ -174,7 +174,8 @@ class SeenUnit:
     """A unit as systemd shows it; ``digest`` is what the running process has in its environment.
 
     Of a process that was started by a link to the version in use, ``program`` is that path, ``starts`` the file to
-    which it leads now, and ``runs`` the file that the process runs; they are empty for all others.
+    which it leads now, and ``runs`` the file that the process runs; they are empty for all others. ``drop_ins`` are
+    the files by which somebody on this host has changed the unit.
     """
 
     loaded: bool = False
@@ -185,6 +186,7 @@ class SeenUnit:
     program: str = ""
     starts: str = ""
     runs: str = ""
+    drop_ins: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +211,10 @@ class SeenState:
         return cls(
             frozenset(data.get("users", ())),
             {path: SeenPath(**seen) for path, seen in data.get("paths", {}).items()},
-            {name: SeenUnit(**seen) for name, seen in data.get("units", {}).items()},
+            {
+                name: SeenUnit(**{**seen, "drop_ins": tuple(seen.get("drop_ins", ()))})
+                for name, seen in data.get("units", {}).items()
+            },
         )
 
 

@@ -20,6 +20,7 @@ _PROPERTIES = (
     "NeedDaemonReload",
     "SubState",
     "NRestarts",
+    "DropInPaths",
 )
 _DELETED = " (deleted)"
 
@@ -45,8 +46,19 @@ def show_units(machine: Machine, names: t.Iterable[str]) -> dict[str, SeenUnit]:
                 program=program,
                 starts=starts,
                 runs=runs,
+                drop_ins=own_drop_ins(properties.get("DropInPaths", "").split()),
             )
     return seen
+
+
+def own_drop_ins(paths: t.Iterable[str]) -> tuple[str, ...]:
+    """Those that somebody on this host made for the unit: not a package's, nor those of every unit of a type."""
+    return tuple(
+        path
+        for path in paths
+        if path.startswith(("/etc/systemd/system", "/run/systemd/system"))
+        and os.path.basename(os.path.dirname(path)) not in ("service.d", "timer.d")
+    )
 
 
 def _running_program(machine: Machine, pid: str) -> tuple[str, str, str]:

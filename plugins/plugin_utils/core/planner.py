@@ -64,6 +64,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import (
     HostState,
     SeenState,
+    SeenUnit,
     plan_state,
     resolve,
 )
@@ -207,6 +208,11 @@ class Context:
     def known(self) -> dict[str, Observation]:
         """Every host that was looked at."""
         return {**self.others, **self.seen}
+
+    @property
+    def units(self) -> dict[str, t.Mapping[str, SeenUnit]]:
+        """The units of every host that was looked at."""
+        return {name: own.state.units for name, own in self.known.items()}
 
     @property
     def serving(self) -> tuple[str, ...]:

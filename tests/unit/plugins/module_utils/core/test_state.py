@@ -346,6 +346,7 @@ STATES = st.builds(
             st.just("/o/current/u"),
             PLACES,
             PLACES,
+            st.tuples(PLACES),
         ),
     ),
 )

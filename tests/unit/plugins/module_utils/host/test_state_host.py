@@ -335,6 +335,15 @@ def test_a_process_is_seen_with_its_program(
     assert seen.starts == (str(versions / starts) if starts else "")
 
 
+def test_of_drop_ins_those_are_seen_that_somebody_made_for_the_unit() -> None:
+    own = ("/etc/systemd/system/a.service.d/override.conf", "/run/systemd/system.control/a.service.d/50-CPUWeight.conf")
+    others = "/usr/lib/systemd/system/a.service.d/x.conf /etc/systemd/system/service.d/10-all.conf"
+    machine = Systemd({"a.service": {**UP, "DropInPaths": f"{others} {' '.join(own)}"}, "b.service": UP})
+    found = systemd.show_units(machine, ["a.service", "b.service"])
+    assert found["a.service"].drop_ins == own
+    assert found["b.service"].drop_ins == ()
+
+
 def test_a_process_that_just_ended_has_no_digest() -> None:
     class Gone(Systemd):
         def read(self, path: str) -> bytes | None:
