@@ -244,6 +244,19 @@ def summary_lines(log: RunLog) -> list[str]:
     return lines
 
 
+def not_done(log: RunLog) -> list[str]:
+    """The hosts with changes that the plan announced and no module told of as made: whose turn did not come, or failed.
+
+    What is done once for the whole cluster is left out, for it says nothing of the host that does it.
+    """
+    hosts: t.Mapping[str, t.Any] = (log.report or {}).get("hosts") or {}
+    return [
+        host
+        for host, changes in hosts.items()
+        if any(each["phase"] != "addons" and each["action"] not in log.actions.get(host, ()) for each in changes)
+    ]
+
+
 def explain_lines(report: t.Mapping[str, t.Any]) -> list[str]:
     """Where each value of a host's spec came from, as a table."""
     lines: list[str] = []

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Somebody has fiddled with a cluster in twenty ways: the plan finds all, invents none, and apply repairs ours."""
+"""Somebody has fiddled with a cluster in many ways: the plan finds all, invents none, and apply repairs ours."""
 
 from __future__ import annotations
 
@@ -52,6 +52,18 @@ KINDS = {
         "w1",
         "mkdir -p /opt/slipway/crictl/0.0.1; ln -sfn 0.0.1 /opt/slipway/crictl/current",
         "activate crictl",
+    ),
+    "another version of a program runs": Drift(
+        "cp1",
+        "cd /opt/slipway/kube-controller-manager; cp -r $(readlink current) 0.0.1; ln -sfn 0.0.1 current; "
+        "systemctl restart kube-controller-manager.service",
+        "restart kube-controller-manager.service",
+    ),
+    "a unit is edited": Drift(
+        "w1",
+        "mkdir -p /etc/systemd/system/kubelet.service.d; "
+        "printf '[Service]\\nNice=1\\n' > /etc/systemd/system/kubelet.service.d/override.conf; systemctl daemon-reload",
+        warning="kubelet.service.d/override.conf",
     ),
     "a kernel setting": Drift("w1", "sysctl -qw net.ipv4.ip_forward=0", "set net.ipv4.ip_forward"),
     "a mirror that is not ours": Drift(
@@ -139,7 +151,7 @@ def test_it_is_found(kind: str, found: dict[str, object]) -> None:
 
 def test_nothing_is_invented(found: dict[str, object], cluster: Lab) -> None:
     # What follows from a repair, and the record of the run that makes it.
-    follows = ["restart ", "seed ", "serve ", "copy ", "update ConfigMap kube-system/slipway-record"]
+    follows = ["activate ", "restart ", "seed ", "serve ", "copy ", "update ConfigMap kube-system/slipway-record"]
     known = [*(drift.change for drift in KINDS.values() if drift.change), *follows]
     texts = [text for host in support.names(cluster) for text in announced(found, host)]
     assert [text for text in texts if not any(matches(text, change) for change in known)] == []
@@ -153,5 +165,8 @@ def test_apply_repairs_what_is_ours_and_leaves_the_rest(found: dict[str, object]
     warnings = json.dumps(told["warnings"])
     assert "is cordoned" in warnings
     assert "is no host of this inventory" in warnings
+    assert "kubelet.service.d/override.conf" in warnings
+    pid = support.on(cluster, "cp1", "systemctl", "show", "-P", "MainPID", "kube-controller-manager.service").strip()
+    assert "/0.0.1/" not in support.on(cluster, "cp1", "readlink", f"/proc/{pid}/exe")
     support.kubectl(cluster, "uncordon", "w1")
     support.slipway("verify", "-i", str(cluster.inventory)).require()

@@ -4,7 +4,8 @@
 
 A target is data: it is computed on the controller, travels to the host as JSON, and is compared with an observation
 of the same shape. A unit's restart is decided by a digest that stands in the unit's own environment: a process whose
-environment shows another digest runs with old input, whatever happened to the run that should have restarted it.
+environment shows another digest runs with old input, whatever happened to the run that should have restarted it. A
+process that runs another file than its unit would start now is restarted too.
 """
 
 from __future__ import annotations
@@ -170,13 +171,22 @@ class SeenPath:
 
 @dataclasses.dataclass(frozen=True)
 class SeenUnit:
-    """A unit as systemd shows it; ``digest`` is what the running process has in its environment."""
+    """A unit as systemd shows it; ``digest`` is what the running process has in its environment.
+
+    Of a process that was started by a link to the version in use, ``program`` is that path, ``starts`` the file to
+    which it leads now, and ``runs`` the file that the process runs; they are empty for all others. ``drop_ins`` are
+    the files by which somebody on this host has changed the unit.
+    """
 
     loaded: bool = False
     active: str = "inactive"
     enabled: bool = False
     digest: str = ""
     needs_reload: bool = False
+    program: str = ""
+    starts: str = ""
+    runs: str = ""
+    drop_ins: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +211,10 @@ class SeenState:
         return cls(
             frozenset(data.get("users", ())),
             {path: SeenPath(**seen) for path, seen in data.get("paths", {}).items()},
-            {name: SeenUnit(**seen) for name, seen in data.get("units", {}).items()},
+            {
+                name: SeenUnit(**{**seen, "drop_ins": tuple(seen.get("drop_ins", ()))})
+                for name, seen in data.get("units", {}).items()
+            },
         )
 
 
@@ -328,6 +341,9 @@ def _plan_activity(want: Unit, seen: SeenUnit, *, stale: bool) -> list[Change]:
                 data=("restart", want),
             )
         ]
+    if seen.runs != seen.starts:
+        before, after = f"running {seen.runs}\n", f"running {seen.starts}\n"
+        return [Change(f"restart {want.name}", before=before, after=after, data=("restart", want))]
     if not want.digest and stale:
         return [Change(f"restart {want.name}", data=("restart", want))]
     return []

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
+from ..core.artifacts import CURRENT, ROOT
 from ..core.state import DIGEST_VARIABLE, SeenUnit
 from .machine import Machine
 
@@ -18,7 +20,9 @@ _PROPERTIES = (
     "NeedDaemonReload",
     "SubState",
     "NRestarts",
+    "DropInPaths",
 )
+_DELETED = " (deleted)"
 
 
 def show_units(machine: Machine, names: t.Iterable[str]) -> dict[str, SeenUnit]:
@@ -31,14 +35,55 @@ def show_units(machine: Machine, names: t.Iterable[str]) -> dict[str, SeenUnit]:
     for name, block in zip(wanted, output.stdout.strip().split("\n\n")):
         properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         if properties.get("LoadState") == "loaded":
+            pid = properties.get("MainPID", "0")
+            program, starts, runs = _running_program(machine, pid)
             seen[name] = SeenUnit(
                 loaded=True,
                 active=properties.get("ActiveState", ""),
                 enabled=properties.get("UnitFileState", "") in ("enabled", "enabled-runtime", "alias", "static"),
-                digest=_running_digest(machine, properties.get("MainPID", "0")),
+                digest=_running_digest(machine, pid),
                 needs_reload=properties.get("NeedDaemonReload") == "yes",
+                program=program,
+                starts=starts,
+                runs=runs,
+                drop_ins=own_drop_ins(properties.get("DropInPaths", "").split()),
             )
     return seen
+
+
+def own_drop_ins(paths: t.Iterable[str]) -> tuple[str, ...]:
+    """Those that somebody on this host made for the unit: not a package's, nor those of every unit of a type."""
+    return tuple(
+        path
+        for path in paths
+        if path.startswith(("/etc/systemd/system", "/run/systemd/system"))
+        and os.path.basename(os.path.dirname(path)) not in ("service.d", "timer.d")
+    )
+
+
+def _running_program(machine: Machine, pid: str) -> tuple[str, str, str]:
+    """``program``, ``starts`` and ``runs`` of SeenUnit. systemd calls a process by the path that its unit names."""
+    nothing = ("", "", "")
+    if pid in ("", "0"):
+        return nothing
+    try:
+        program = (machine.read(f"/proc/{pid}/cmdline") or b"").split(b"\0")[0].decode("utf-8", "replace")
+        if not program.startswith(f"{ROOT}/") or f"/{CURRENT}/" not in program:
+            return nothing
+        runs = os.readlink(f"/proc/{pid}/exe")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return nothing
+    starts = os.path.realpath(program)
+    # A restart helps only where another file has taken the place of the one that is gone.
+    if runs.endswith(_DELETED) and not os.path.exists(starts):
+        runs = runs[: -len(_DELETED)]
+    return program, _below_root(starts), _below_root(runs)
+
+
+def _below_root(path: str) -> str:
+    """The path by its usual name where ROOT is a link, or lies below one."""
+    root = os.path.realpath(ROOT)
+    return ROOT + path[len(root) :] if path.startswith(root + "/") else path
 
 
 def _running_digest(machine: Machine, pid: str) -> str:

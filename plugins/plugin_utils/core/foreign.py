@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is in the cluster and is not ours: apply leaves it alone, and the plan says it."""
+"""What is in the cluster or on its hosts and is not ours: apply leaves it alone, and the plan says it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ import typing as t
 from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import NodesSeen
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
 from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
+from ansible_collections.slipway.cluster.plugins.module_utils.core.state import SeenUnit
 
 from .layout import Layout, Node
 from .targets.etcd import peer_url
 
 
 def foreign(
-    layout: Layout, nodes: t.Mapping[str, Node], members: t.Iterable[Member], seen: NodesSeen | None
+    layout: Layout,
+    nodes: t.Mapping[str, Node],
+    members: t.Iterable[Member],
+    seen: NodesSeen | None,
+    units: t.Mapping[str, t.Mapping[str, SeenUnit]],
 ) -> list[Problem]:
-    """Warnings about etcd members and Nodes that no host of the inventory stands for, and about closed Nodes.
+    """Warnings about etcd members and Nodes that no host of the inventory stands for, closed Nodes, changed units.
 
-    ``members`` and ``seen`` are what a living etcd and API said, empty and None where there is none.
+    ``members`` and ``seen`` are what a living etcd and API said, empty and None where there is none; ``units`` are each
+    host's.
     """
-    return [*_members(layout, members), *(_nodes(nodes, seen) if seen else ())]
+    return [*_members(layout, members), *(_nodes(nodes, seen) if seen else ()), *_drop_ins(units)]
 
 
 def _members(layout: Layout, members: t.Iterable[Member]) -> t.Iterator[Problem]:
@@ -61,3 +67,17 @@ def _nodes(nodes: t.Mapping[str, Node], seen: NodesSeen) -> t.Iterator[Problem]:
                 f"kubectl uncordon {name}, if nobody works on it",
                 warning=True,
             )
+
+
+def _drop_ins(units: t.Mapping[str, t.Mapping[str, SeenUnit]]) -> t.Iterator[Problem]:
+    for host, own in sorted(units.items()):
+        for name, unit in sorted(own.items()):
+            if unit.drop_ins:
+                yield Problem(
+                    f"{host}: {name}",
+                    f"is changed by {', '.join(unit.drop_ins)}, which is not Slipway's",
+                    "the unit as Slipway wrote it",
+                    "leave it if it is meant; else remove it on the host, then: "
+                    f"systemctl daemon-reload && systemctl restart {name}",
+                    warning=True,
+                )

@@ -13,7 +13,9 @@ import dataclasses
 import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.artifacts import (
+    ACTIVATE,
     COMMANDS,
+    UNPACK,
     Artifact,
     ArtifactsSeen,
     ArtifactsWant,
@@ -62,6 +64,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import (
     HostState,
     SeenState,
+    SeenUnit,
     plan_state,
     resolve,
 )
@@ -207,6 +210,11 @@ class Context:
         return {**self.others, **self.seen}
 
     @property
+    def units(self) -> dict[str, t.Mapping[str, SeenUnit]]:
+        """The units of every host that was looked at."""
+        return {name: own.state.units for name, own in self.known.items()}
+
+    @property
     def serving(self) -> tuple[str, ...]:
         """The hosts whose API servers answer, by name."""
         return tuple(name for name, own in sorted(self.known.items()) if own.nodes is not None)
@@ -300,7 +308,9 @@ def _plan_host(
 
     prepared: HostWant = host.host_want(context.layout, own)
     add("host", "host", prepared.to_data(), plan_host(prepared, seen.kernel))
-    add("artifacts", "artifacts", artifacts.to_data(), plan_artifacts(artifacts, seen.artifacts))
+    brought = plan_artifacts(artifacts, seen.artifacts)
+    add("artifacts", "artifacts", artifacts.to_data(), brought)
+    seen = with_programs(seen, brought)
     is_node = _runs_kubelet(context, own.host)
     if is_node:
         runtime = containerd_want(context, own)
@@ -329,6 +339,29 @@ def _plan_host(
         target += metrics_gate.metrics_gate_target(context.layout, own, program=context.gate)
         component("network", target, network.network_waits(context.layout))
     return params, tuple(steps)
+
+
+def with_programs(seen: Observation, brought: t.Iterable[Change]) -> Observation:
+    """The observation with what its units start, and still run, once artefacts are brought by ``plan_artifacts``."""
+    units = dict(seen.state.units)
+    for change in brought:
+        verb, artifact = change.data[:2]
+        if verb not in (UNPACK, ACTIVATE):
+            continue
+        for name, unit in units.items():
+            *_, component, _current, program = ["", "", *unit.program.split("/")]
+            if component != artifact.name:
+                continue
+            if verb == ACTIVATE:
+                units[name] = dataclasses.replace(unit, starts=f"{artifact.directory}/{program}")
+            elif unit.runs.startswith(f"{artifact.directory}/"):
+                units[name] = dataclasses.replace(unit, runs=f"{unit.runs} (deleted)")
+    state = dataclasses.replace(seen.state, units=units)
+    return dataclasses.replace(
+        seen,
+        kernel=dataclasses.replace(seen.kernel, state=state),
+        etcd=dataclasses.replace(seen.etcd, state=state),
+    )
 
 
 def keys_want(context: Context, own: Node) -> PkiWant:

@@ -296,9 +296,19 @@ class Host:
             stamps = {**own.stamps, item[1].version: item[1].sha256}
             current = item[1].version if item[0] == artifacts.ACTIVATE else own.current
             components[item[1].name] = SeenComponent(current, stamps)
+            self._programs(item[0], item[1])
         self.data["artifact_state"] = dataclasses.replace(seen, components=components, links=links).to_data()
         if item[0] in (artifacts.FETCH, artifacts.UNPACK):
             self._blob(item[1], add=item[0] == artifacts.FETCH)
+
+    def _programs(self, verb: str, artifact: artifacts.Artifact) -> None:
+        for unit in self.data["state"]["units"].values():
+            if not unit["program"].startswith(f"{artifacts.ROOT}/{artifact.name}/"):
+                continue
+            if verb == artifacts.ACTIVATE:
+                unit["starts"] = unit["program"].replace("/current/", f"/{artifact.version}/")
+            elif unit["runs"].startswith(artifact.directory):
+                unit["runs"] += " (deleted)"
 
     def _keys(self, step: pki.Step) -> None:
         files = dict(PkiSeen.from_data(self.data["pki"]).files)

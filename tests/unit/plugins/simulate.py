@@ -71,7 +71,11 @@ def _unit_after(verb: str, unit: Unit, before: SeenUnit) -> SeenUnit:
         return dataclasses.replace(now, enabled=verb == "enable")
     up = verb in ("start", "restart")
     return dataclasses.replace(
-        now, active="active" if up else "inactive", digest=(unit.digest or before.digest) if up else ""
+        now,
+        active="active" if up else "inactive",
+        digest=(unit.digest or before.digest) if up else "",
+        runs=before.starts if up else "",
+        starts=before.starts if up else "",
     )
 
 

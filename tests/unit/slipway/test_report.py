@@ -14,6 +14,7 @@ from slipway.report import (
     explain_lines,
     failure_text,
     joined,
+    not_done,
     problem_lines,
     summary_lines,
     table,
@@ -177,3 +178,32 @@ def test_findings_of_several_plays_are_one_report() -> None:
     assert joined(None, first) == first
     assert joined({"pending": True}, first) == first
     assert joined(first, {"pending": True}) == {"pending": True}
+
+
+def planned(**hosts: list[str]) -> dict[str, t.Any]:
+    return {
+        host: [
+            {"phase": phase, "module": "m", "action": action} for phase, action in (each.split(": ") for each in own)
+        ]
+        for host, own in hosts.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("hosts", "made", "expected"),
+    [
+        ({}, {}, []),
+        ({"w1": [], "w2": []}, {}, []),
+        ({"w2": ["node: a"], "w1": ["node: a"]}, {}, ["w2", "w1"]),
+        ({"w1": ["host: a", "node: b"], "w2": ["host: a", "node: b"]}, {"w1": ["a", "b"], "w2": ["a"]}, ["w2"]),
+        ({"cp1": ["node: a", "addons: label w2"]}, {"cp1": ["a"]}, []),
+    ],
+)
+def test_hosts_are_not_done_until_every_change_was_made(
+    hosts: dict[str, list[str]], made: dict[str, list[str]], expected: list[str]
+) -> None:
+    assert not_done(RunLog(report={"hosts": planned(**hosts)}, actions=made)) == expected
+
+
+def test_without_a_plan_nobody_is_not_done() -> None:
+    assert not_done(RunLog()) == []

@@ -119,6 +119,22 @@ def test_verify_shows_the_findings(
     assert json.loads(capsys.readouterr().out)["checks"] == report["checks"]
 
 
+@pytest.mark.parametrize(("verb", "code", "said"), [("apply", 2, True), ("apply", 0, False), ("plan", 2, False)])
+def test_an_apply_that_fails_names_who_is_not_done(
+    monkeypatch: pytest.MonkeyPatch,
+    inventory: str,
+    capsys: pytest.CaptureFixture[str],
+    verb: str,
+    code: int,
+    said: bool,
+) -> None:
+    change = {"phase": "node", "module": "m", "action": "a"}
+    hosts = {"w1": [change], "w2": [], "w3": [change]}
+    use(monkeypatch, FakeRunner(code, {"slipway_report": {**PENDING, "hosts": hosts}}))
+    cli.main([verb, "-i", inventory])
+    assert ("\nnot done: w1, w3\n" in capsys.readouterr().out) is said
+
+
 def test_missing_inventory_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["apply", "-i", "/nowhere/inventory.yml"]) == 1
     assert capsys.readouterr().err.startswith("error: --inventory /nowhere/inventory.yml: no such file or directory\n")

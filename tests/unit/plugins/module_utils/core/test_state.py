@@ -113,6 +113,10 @@ def unit(active: str = "active", digest: str = "d1", *, enabled: bool = True, re
     return SeenUnit(True, active, enabled, digest, reload)
 
 
+def of_version(seen: SeenUnit, runs: str, starts: str = "2") -> SeenUnit:
+    return dataclasses.replace(seen, program="/o/current/u", starts=f"/o/{starts}/u", runs=f"/o/{runs}/u")
+
+
 UNITS: list[tuple[Unit, SeenUnit | None, list[str]]] = [
     (Unit("u", "d1"), None, ["enable u", "start u"]),
     (Unit("u", "d1"), unit(), []),
@@ -123,6 +127,11 @@ UNITS: list[tuple[Unit, SeenUnit | None, list[str]]] = [
     (Unit("u", "d1"), unit("activating", ""), ["restart u"]),
     (Unit("u", "d1"), unit("reloading"), []),
     (Unit("u", "d1"), unit(reload=True), []),
+    (Unit("u", "d1"), of_version(unit(), "2"), []),
+    (Unit("u", "d1"), of_version(unit(), "1"), ["restart u"]),
+    (Unit("u", "d2"), of_version(unit(), "1"), ["restart u"]),
+    (Unit("u"), of_version(unit(digest="", reload=True), "1"), ["restart u"]),
+    (Unit("u", enabled=False, running=False), of_version(unit(), "1"), ["disable u", "stop u"]),
     (Unit("u"), unit(digest=""), []),
     (Unit("u"), unit(digest="", reload=True), ["restart u"]),
     (Unit("u", enabled=False), unit(), ["disable u"]),
@@ -209,6 +218,11 @@ def test_a_restart_and_a_new_mode_say_from_what_to_what() -> None:
         ("root:root 0755\n", "root:root 0700\n"),
         ("running with unknown input\n", "running with d2\n"),
     ]
+
+
+def test_a_restart_for_another_program_names_both() -> None:
+    (change,) = plan_state(HostState(units=(Unit("u", "d1"),)), SeenState(units={"u": of_version(unit(), "1")}))
+    assert (change.before, change.after) == ("running /o/1/u\n", "running /o/2/u\n")
 
 
 def test_a_change_speaks_in_its_sentence_or_its_name() -> None:
@@ -329,6 +343,10 @@ STATES = st.builds(
             st.booleans(),
             DIGESTS,
             st.booleans(),
+            st.just("/o/current/u"),
+            PLACES,
+            PLACES,
+            st.tuples(PLACES),
         ),
     ),
 )

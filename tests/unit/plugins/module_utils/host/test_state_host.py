@@ -11,8 +11,10 @@ import hashlib
 import os
 import pathlib
 import pwd
+import shutil
 import socket
 import stat
+import subprocess
 import typing as t
 
 import pytest
@@ -276,6 +278,70 @@ def test_units_are_seen_with_the_digest_their_process_runs_with(tmp_path: pathli
     assert [found[name].active for name in sorted(found)] == ["active", "active", "failed"]
     assert found["b.service"].needs_reload
     assert systemd.show_units(machine, []) == {}
+
+
+@pytest.fixture
+def versions(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """The root of artefacts, below a link, with a program in two versions, of which 1 is in use."""
+    real = tmp_path / "disk"
+    for version in ("1", "2"):
+        (real / "sleep" / version).mkdir(parents=True)
+        shutil.copy(shutil.which("sleep") or "", real / "sleep" / version / "sleep")
+    (real / "sleep" / "current").symlink_to("1")
+    (tmp_path / "opt").symlink_to(real)
+    monkeypatch.setattr(systemd, "ROOT", str(tmp_path / "opt"))
+    return tmp_path / "opt"
+
+
+def _replace(directory: pathlib.Path) -> None:
+    directory.rename(directory.with_suffix(".old"))
+    shutil.copytree(directory.with_suffix(".old"), directory)
+    shutil.rmtree(directory.with_suffix(".old"))
+
+
+@pytest.mark.parametrize(
+    ("by", "happens", "runs", "starts"),
+    [
+        ("sleep/current/sleep", lambda _: None, "sleep/1/sleep", "sleep/1/sleep"),
+        ("sleep/current/sleep", lambda own: Machine().link(f"{own}/current", "2"), "sleep/1/sleep", "sleep/2/sleep"),
+        ("sleep/current/sleep", lambda own: shutil.rmtree(own / "1"), "sleep/1/sleep", "sleep/1/sleep"),
+        ("sleep/current/sleep", lambda own: _replace(own / "1"), "sleep/1.old/sleep (deleted)", "sleep/1/sleep"),
+        ("sleep/1/sleep", lambda own: Machine().link(f"{own}/current", "2"), None, None),
+        (None, lambda _: None, None, None),
+    ],
+    ids=["as it should be", "switched", "gone", "replaced", "by its version", "not below the root"],
+)
+def test_a_process_is_seen_with_its_program(
+    versions: pathlib.Path,
+    by: str | None,
+    happens: t.Callable[[pathlib.Path], None],
+    runs: str | None,
+    starts: str | None,
+) -> None:
+    program = str(versions / by) if by else "/bin/sleep"
+    with subprocess.Popen([program, "60"]) as process:
+        try:
+            # The new program runs a moment before it has its words.
+            Machine().wait(
+                "words", lambda: None if Machine().read(f"/proc/{process.pid}/cmdline") else "none", timeout=30
+            )
+            happens(versions / "sleep")
+            machine = Systemd({"a.service": {**UP, "MainPID": str(process.pid)}})
+            seen = systemd.show_units(machine, ["a.service"])["a.service"]
+        finally:
+            process.kill()
+    assert seen.program == (program if runs else "")
+    assert seen.runs == (str(versions / runs) if runs else "")
+    assert seen.starts == (str(versions / starts) if starts else "")
+
+
+def test_of_drop_ins_those_are_seen_that_somebody_made_for_the_unit() -> None:
+    own = ("/etc/systemd/system/a.service.d/override.conf", "/run/systemd/system.control/a.service.d/50-CPUWeight.conf")
+    others = "/usr/lib/systemd/system/a.service.d/x.conf /etc/systemd/system/service.d/10-all.conf"
+    machine = Systemd({"a.service": {**UP, "DropInPaths": f"{others} {' '.join(own)}"}, "b.service": UP})
+    found = systemd.show_units(machine, ["a.service", "b.service"])
+    assert found["a.service"].drop_ins == own
+    assert found["b.service"].drop_ins == ()
 
 
 def test_a_process_that_just_ended_has_no_digest() -> None:

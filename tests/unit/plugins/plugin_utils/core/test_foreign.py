@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import NodeSeen, NodesSeen
 from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
+from ansible_collections.slipway.cluster.plugins.module_utils.core.state import SeenUnit
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.foreign import foreign
 from tests.unit.plugins.cluster import one_and_two
 
@@ -45,6 +46,20 @@ def seen(*nodes: NodeSeen) -> NodesSeen:
     ],
 )
 def test_what_is_said(members: tuple[Member, ...], nodes: NodesSeen | None, found: list[str]) -> None:
-    problems = foreign(LAYOUT, NODES, members, nodes)
+    problems = foreign(LAYOUT, NODES, members, nodes, {})
     assert [f"{problem.where}: {problem.found}" for problem in problems] == found
     assert all(problem.warning and problem.remedy for problem in problems)
+
+
+def test_units_that_somebody_changed_are_named_with_the_files() -> None:
+    files = ("/etc/systemd/system/kubelet.service.d/a.conf", "/etc/systemd/system/kubelet.service.d/b.conf")
+    units = {
+        "w1": {"kubelet.service": SeenUnit(drop_ins=files), "kube-proxy.service": SeenUnit()},
+        "cp1": {"etcd.service": SeenUnit(drop_ins=files[:1])},
+    }
+    problems = foreign(LAYOUT, NODES, (), None, units)
+    assert [f"{problem.where}: {problem.found}" for problem in problems] == [
+        f"cp1: etcd.service: is changed by {files[0]}, which is not Slipway's",
+        f"w1: kubelet.service: is changed by {files[0]}, {files[1]}, which is not Slipway's",
+    ]
+    assert all(problem.warning and "restart " in problem.remedy for problem in problems)

@@ -480,6 +480,40 @@ def test_a_host_that_is_away_changes_nothing_for_the_others(three: Cluster) -> N
     assert nothing(away.plan())
 
 
+@pytest.mark.parametrize(
+    ("runs", "current", "stamp", "expected"),
+    [
+        ("1.37.0", "1.37.0", True, []),
+        ("1.37.0", "0.0.1", True, ["activate kubelet 1.37.0"]),
+        ("0.0.1", "1.37.0", True, ["restart kubelet.service"]),
+        ("0.0.1", "0.0.1", True, ["activate kubelet 1.37.0", "restart kubelet.service"]),
+        ("1.37.0", "1.37.0", False, ["unpack kubelet 1.37.0", "restart kubelet.service"]),
+        ("1.37.0.old", "1.37.0", True, ["restart kubelet.service"]),
+        ("", "0.0.1", True, ["activate kubelet 1.37.0"]),
+    ],
+)
+def test_what_runs_another_program_is_restarted_in_its_turn(
+    running: Cluster, runs: str, current: str, stamp: bool, expected: list[str]
+) -> None:
+    cluster = copied(running)
+    data = cluster.probes["w1"]
+    component = data["artifact_state"]["components"]["kubelet"]
+    component["current"] = current
+    if not stamp:
+        component["stamps"] = {}
+        data["artifact_state"]["blobs"] = [entry.sha256 for entry in cluster.lock.artifacts if entry.name == "kubelet"]
+    if runs:
+        paths = {"program": "current", "starts": current, "runs": runs}
+        data["state"]["units"]["kubelet.service"].update(
+            {key: f"/opt/slipway/kubelet/{version}/kubelet" for key, version in paths.items()}
+        )
+    made = cluster.plan()
+    assert made.names("w1") == expected
+    assert made.blueprint.rolling == (("w1",) if "restart kubelet.service" in expected else ())
+    cluster.carry_out(made)
+    assert nothing(cluster.plan())
+
+
 def test_restarts_of_what_runs_take_turns(three: Cluster) -> None:
     cluster = copied(three)
     cluster.variables["slipway_apiserver_args"] = {"v": "4"}
