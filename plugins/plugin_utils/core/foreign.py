@@ -26,12 +26,22 @@ def foreign(
 
 def _members(layout: Layout, members: t.Iterable[Member]) -> t.Iterator[Problem]:
     ours = {peer_url(member) for member in layout.etcd}
+    names = {member.node_name: member for member in layout.etcd}
     for member in members:
-        if not ours & set(member.peer_urls):
+        urls = ", ".join(member.peer_urls)
+        if not ours & set(member.peer_urls) and member.name in names:
+            yield Problem(
+                f"etcd member {member.name}",
+                f"is listed at {urls}, and the inventory has {names[member.name].host} at "
+                f"{peer_url(names[member.name])}; {'it is healthy' if member.healthy else 'it does not answer'}",
+                "members at the addresses of their hosts",
+                "switch the old machine off for good: a bare one of that name takes the place of a member that is down",
+                warning=True,
+            )
+        elif not ours & set(member.peer_urls):
             yield Problem(
                 f"etcd member {member.text()}",
-                f"is no host of this inventory ({', '.join(member.peer_urls)}); "
-                f"{'it is healthy' if member.healthy else 'it does not answer'}",
+                f"is no host of this inventory ({urls}); {'it is healthy' if member.healthy else 'it does not answer'}",
                 "members that are hosts of the inventory",
                 "put its host back into the inventory, or take it out of the cluster: slipway remove HOST",
                 warning=True,

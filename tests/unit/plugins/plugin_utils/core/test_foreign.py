@@ -38,6 +38,16 @@ def seen(*nodes: NodeSeen) -> NodesSeen:
             None,
             ["etcd member old: is no host of this inventory (https://10.0.0.99:2380); it is healthy"],
         ),
+        (
+            (dataclasses.replace(STRANGER, name="cp1"),),
+            None,
+            [
+                (
+                    "etcd member cp1: is listed at https://10.0.0.99:2380, and the inventory has cp1 at "
+                    "https://10.0.0.11:2380; it does not answer"
+                )
+            ],
+        ),
         ((dataclasses.replace(OURS, healthy=False),), None, ["etcd member cp1: is not healthy"]),
         ((dataclasses.replace(OURS, healthy=False, learner=True),), None, []),
         ((), seen(NodeSeen("w9")), ["node w9: is no host of this inventory"]),

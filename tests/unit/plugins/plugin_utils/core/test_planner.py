@@ -472,6 +472,22 @@ def test_a_replaced_first_host_gets_the_keys_of_another(three: Cluster) -> None:
     assert made.names("cp3") == []
 
 
+def test_a_machine_of_the_same_name_and_another_address_takes_the_dead_ones_place(three: Cluster) -> None:
+    cluster = copied(three)
+    cluster.own["cp1"] = {"ansible_host": "10.0.0.77"}
+    cluster.probes["cp1"] = bare(
+        "cp1", addresses=[{**each, "address": "10.0.0.77"} for each in bare("cp1")["addresses"]]
+    )
+    cluster.probes["cp1"]["default_route"]["source"] = "10.0.0.77"
+    for name in ("cp2", "cp3"):
+        for member in cluster.probes[name]["etcd"]["members"]:
+            member["healthy"] = member["name"] != "cp1"
+    made = cluster.plan()
+    assert (made.blueprint.receiving, made.blueprint.members, made.blueprint.rolling) == (("cp1",), ("cp1",), ())
+    replaced = made.names("cp1").index("remove the member that this host replaces, https://10.0.0.11:2380")
+    assert made.names("cp1")[replaced + 1] == "add the member as a learner"
+
+
 def test_a_host_that_is_away_changes_nothing_for_the_others(three: Cluster) -> None:
     away = copied(three)
     del away.probes["cp1"]
