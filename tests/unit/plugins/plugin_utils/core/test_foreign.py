@@ -43,8 +43,8 @@ def seen(*nodes: NodeSeen) -> NodesSeen:
             None,
             [
                 (
-                    "etcd member cp1: is listed at https://10.0.0.99:2380, and the inventory has cp1 at "
-                    "https://10.0.0.11:2380; it does not answer"
+                    "etcd member cp1: is at https://10.0.0.99:2380, and the host of its name at 10.0.0.11; "
+                    "it does not answer"
                 )
             ],
         ),
@@ -58,3 +58,19 @@ def test_what_is_said(members: tuple[Member, ...], nodes: NodesSeen | None, foun
     problems = foreign(LAYOUT, NODES, members, nodes)
     assert [f"{problem.where}: {problem.found}" for problem in problems] == found
     assert all(problem.warning and problem.remedy for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("members", "name"),
+    [
+        ((OURS, STRANGER), "old"),
+        ((OURS, dataclasses.replace(STRANGER, name="")), "2"),
+        ((OURS, dataclasses.replace(STRANGER, name="cp1")), "2"),
+        ((OURS, dataclasses.replace(STRANGER, name="w1")), "2"),
+        ((OURS, STRANGER, dataclasses.replace(STRANGER, id="3")), "2"),
+    ],
+    ids=["named", "never started", "the name of a control-plane host", "the name of a worker", "the same name twice"],
+)
+def test_what_is_advised_names_the_one_that_is_meant(members: tuple[Member, ...], name: str) -> None:
+    problem = foreign(LAYOUT, NODES, members, None)[0]
+    assert problem.remedy.endswith(f"take it out: slipway remove {name} --dead")

@@ -513,6 +513,15 @@ def test_a_machine_of_the_same_name_and_another_address_takes_the_dead_ones_plac
     assert made.names("cp1")[replaced + 1] == "add the member as a learner"
 
 
+def test_what_cannot_be_planned_is_left_out_where_nothing_of_it_is_carried_out(three: Cluster) -> None:
+    cluster = with_a_new_machine(three)
+    with pytest.raises(SlipwayError, match="is to take its place, but it is healthy"):
+        cluster.plan()
+    blueprint = cluster.plan(whole=False).blueprint
+    assert [problem.where for problem in blueprint.refused] == ["cp1: etcd member cp1"]
+    assert set(blueprint.hosts) == {"cp2", "cp3", "w1"}
+
+
 def test_a_host_that_is_away_changes_nothing_for_the_others(three: Cluster) -> None:
     away = copied(three)
     del away.probes["cp1"]
