@@ -10,6 +10,7 @@ import typing as t
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
+from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import member_of
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.removal import (
     Host,
     Request,
@@ -19,7 +20,7 @@ from ansible_collections.slipway.cluster.plugins.plugin_utils.core.removal impor
 
 from .plan import plain
 
-_PARTS = ("node", "kubelet", "control_plane", "etcd")
+_PARTS = ("node", "kubelet", "control_plane", "etcd", "peer_url")
 
 
 class ActionModule(ActionBase):
@@ -43,7 +44,8 @@ class ActionModule(ActionBase):
             for name, own in arguments["hosts"].items()
         }
         try:
-            farewell = plan_removals(request, hosts, _nodes(variables), arguments["leader"])
+            members = [member_of(each) for each in arguments.get("members") or ()]
+            farewell = plan_removals(request, hosts, _nodes(variables), arguments["leader"], members)
         except SlipwayError as error:
             problems = [problem.as_dict() for problem in error.problems]
             return result | {"failed": True, "msg": str(error), "problems": problems}

@@ -18,11 +18,15 @@ author:
   - Slipway maintainers (@slipway)
 options:
   hosts:
-    description: Every host of the inventory with its C(node), C(kubelet), C(control_plane) and C(etcd).
+    description:
+      - Every host of the inventory with its C(node), C(kubelet), C(control_plane), C(etcd) and the C(peer_url) of its
+        etcd member.
     type: dict
     required: true
   names:
-    description: The hosts that are to leave; one that the inventory no longer has is named by its Node.
+    description:
+      - The hosts that are to leave; one that the inventory no longer has is named by its Node, or by the name or id of
+        its etcd member.
     type: list
     elements: str
     required: true
@@ -42,6 +46,11 @@ options:
     description: The control-plane host that is preferred for the work, if it stays.
     type: str
     required: true
+  members:
+    description: The members of etcd, as in M(slipway.cluster.etcd_member).
+    type: list
+    elements: dict
+    default: []
 attributes:
   action:
     description: Runs on the controller.

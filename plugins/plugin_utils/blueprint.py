@@ -27,7 +27,7 @@ from .core.probe import Probe
 from .core.record import newer_release, unrecorded
 from .core.spec import ClusterSpec, HostInput, explain, load, with_probes
 from .core.targets import paths, pki, registry
-from .core.targets.etcd import client_url
+from .core.targets.etcd import client_url, peer_url
 from .manifest_files import Loader, read_manifests
 from .passwords import htpasswd
 from .release import release
@@ -156,7 +156,9 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     others = {name: own for name, own in known.items() if name in outside}
     secrets = {registry.PASSWORD_FILE: _htpasswd(spec, layout)} if spec.registries else {}
     context = planner.Context(spec, layout, nodes, seen, lock, verdict, zipapp, others, secrets, gate)
-    plan = planner.build(context)
+    # What stands in the way of an apply is no reason not to take out what is in its way.
+    plan = planner.build(context, whole=inputs.verb != "remove")
+    warnings += [dataclasses.replace(problem, warning=True) for problem in plan.refused]
     leader = known.get(verdict.leader)
     warnings += foreign(layout, nodes, verdict.members, leader.nodes if leader else None, context.units)
     data = _data(spec, layout, nodes, plan, lock, bundle)
@@ -166,6 +168,7 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     data["gate"] = _gate(context, frozenset(spec.nodes) - outside - frozenset(known))
     data["allowed"] = planner.allowed_nodes(context, plan.joining)
     data |= {"holders": _holders(spec, held), "silence": _silence(spec, inputs.verb)}
+    data["members"] = [dataclasses.asdict(member) for member in verdict.members]
     recorded = inputs.probes[verdict.leader].get("record") if leader else None
     data["unrecorded"] = bool(leader and leader.nodes) and unrecorded(recorded, data["record"])
     if data["unrecorded"] and not plan.pending:
@@ -370,12 +373,14 @@ def _roster(context: planner.Context, plan: planner.Blueprint) -> dict[str, dict
     seen = [plan.leader, *(name for name in sorted(plan.hosts) if name != plan.leader)]
     helpers = [name for name in seen if name in context.serving] or [plan.leader]
     members = [name for name in seen if name in spec.nodes and spec.nodes[name].etcd]
+    urls = {member.host: peer_url(member) for member in context.layout.etcd}
     return {
         name: {
             "node": own.known_as,
             "kubelet": own.is_node,
             "control_plane": own.control_plane,
             "etcd": own.etcd,
+            "peer_url": urls.get(name, ""),
             "etcd_stops": own.known_as if own.etcd and not spec.etcd.accept_quorum_loss else "",
             "helper": next((each for each in helpers if each != name), name),
             "etcd_helper": next((each for each in members if each != name), name),

@@ -94,7 +94,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _register_removal(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     remove = _verb(subparsers, "remove", "take hosts out of the cluster for good: empty, leave etcd, reset, delete")
-    remove.add_argument("hosts", nargs="+", metavar="HOST", help="a host of the inventory, or a Node that has left it")
+    remove.add_argument(
+        "hosts", nargs="+", metavar="HOST", help="a host of the inventory, or a Node or etcd member outside it"
+    )
     remove.add_argument(
         "--dead", action="store_true", help="those that cannot be reached are off for good; they are not contacted"
     )

@@ -7,7 +7,8 @@ written before etcd first starts and removed when the member has formed, when th
 that is lost later must never make a member start a second cluster.
 
 A host that is no member yet joins as a learner, which does not count for quorum, and is promoted once it is in sync
-(etcd, "Learner design"). A member that has lost its data can never come back under its old id: it is removed first.
+(etcd, "Learner design"). A member that has lost its data can never come back under its old id: it is removed first. So
+is one that has this host's name and another peer URL: it was the machine whose place this one takes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import typing as t
 
 from .change import Change
 from .problems import Problem, SlipwayError
-from .quorum import Member, Quorum, find_member, quorum_of, refuse_removal, refuse_stop
+from .quorum import Member, Quorum, find_member, quorum_of, refuse_removal, refuse_stop, without
 from .state import Absent, HostState, SeenState, Unit, plan_state
 
 INITIAL = "/etc/etcd/initial.env"
@@ -57,8 +58,11 @@ class EtcdWant:
         return self._intent(self.cluster, "new")
 
     def joining(self, members: t.Sequence[Member]) -> str:
-        """The content of ``initial.env`` of one that joins those members; etcd compares peer URLs, not names."""
-        others = {each.name or each.id: each.peer_urls[0] for each in members if self.peer_url not in each.peer_urls}
+        """The content of ``initial.env`` of one that joins those members.
+
+        etcd compares peer URLs, not names, which may be empty or the same twice; so the others stand there by id.
+        """
+        others = {each.id: each.peer_urls[0] for each in members if self.peer_url not in each.peer_urls}
         return self._intent({**others, self.name: self.peer_url}, "existing")
 
     def _intent(self, members: t.Mapping[str, str], state: str) -> str:
@@ -99,6 +103,7 @@ def plan_etcd(want: EtcdWant, seen: EtcdSeen) -> list[Change]:
             _refuse_restart(own, members, steps)
         return [*cut, *steps, *([_PROMOTION] if own and own.learner else [])]
     if seen.formed and seen.data:
+        _refuse_move(want, members)
         return _join(want, dataclasses.replace(seen, data=False), steps, members, [_WIPE])
     if seen.data and not seen.initial and not seen.formed:
         raise SlipwayError(
@@ -145,13 +150,13 @@ def _join(
     """Become a member of a cluster that lives, or finish what a run that was cut had begun."""
     own = own_member(want, members)
     lost = own is not None and bool(own.client_urls) and not seen.data
-    others = [each for each in members if each is not own]
-    changes: list[Change] = []
-    if own is not None and lost:
-        problem = refuse_removal(members, own)
-        if problem:
-            raise SlipwayError(problem)
-        changes.append(Change("remove the member that has lost its data", data=("remove", own.id)))
+    leaving = [(own, "remove the member that has lost its data")] if own is not None and lost else []
+    for each in _namesakes(want, members):
+        if each.healthy:
+            raise SlipwayError(_still_there(each))
+        leaving.append((each, f"remove the member that this host replaces, {_at(each)}"))
+    changes, left = _take_out(leaving, members)
+    others = [each for each in left if each is not own]
     if own is None or lost:
         _refuse_join(want, others)
         changes.append(Change("add the member as a learner", data=("add",)))
@@ -165,6 +170,53 @@ def _join(
         unit = [*unit, *(Change(f"restart {UNIT}", data=("restart", each)) for each in _units(want))]
     promotion = [_PROMOTION] if own is None or lost or own.learner else []
     return [*first, *files, *changes, *unit, *promotion, _FORMED]
+
+
+def _namesakes(want: EtcdWant, members: t.Iterable[Member]) -> list[Member]:
+    """The members that have this host's name and another peer URL."""
+    return [each for each in members if each.name == want.name and want.peer_url not in each.peer_urls]
+
+
+def _at(member: Member) -> str:
+    return ", ".join(member.peer_urls)
+
+
+def _take_out(
+    leaving: t.Iterable[tuple[Member, str]], members: t.Sequence[Member]
+) -> tuple[list[Change], tuple[Member, ...]]:
+    """The steps that remove those members, each with its step's name, one after the other; and who is left."""
+    changes, left = [], tuple(members)
+    for member, name in leaving:
+        problem = refuse_removal(left, member)
+        if problem:
+            raise SlipwayError(problem)
+        changes.append(Change(name, data=("remove", member.id)))
+        left = without(left, member)
+    return changes, left
+
+
+def _still_there(member: Member) -> Problem:
+    return Problem(
+        f"etcd member {member.text()}",
+        f"another machine is to take its place, but it is healthy at {_at(member)}",
+        "a member that is down or removed, or a new machine with a name of its own",
+        "switch the old machine off for good; or take it out while the inventory still has its address: "
+        f"slipway remove {member.text()}",
+    )
+
+
+def _refuse_move(want: EtcdWant, members: t.Iterable[Member]) -> None:
+    """A member does not follow its host to another address, and its data is not thrown away unasked."""
+    old = ", ".join(_at(each) for each in _namesakes(want, members))
+    if old:
+        raise SlipwayError(
+            Problem(
+                f"etcd member {want.name}",
+                f"the host has the data of a member that etcd knows at {old}, and its address is {want.peer_url} now",
+                "the address that the member has, or a bare host",
+                f"give it back its address; or let it join anew: slipway remove {want.name}, then apply",
+            )
+        )
 
 
 def _refuse_restart(own: t.Optional[Member], members: t.Sequence[Member], steps: t.Iterable[Change]) -> None:

@@ -342,14 +342,17 @@ def _plan_shared(want: PkiWant, item: Shared, seen: PkiSeen, problems: list[Prob
 def _shared_problems(
     item: Shared, seen: PkiSeen, expected: t.Mapping[str, str], now: t.Optional[int] = None
 ) -> list[Problem]:
-    """Why the files of a shared item are not ours to build on; an absent or half-made item is no problem here."""
+    """Why the files of a shared item are not ours to build on; an absent or half-made item is no problem here.
+
+    A worker has the certificate of the cluster's authority alone: if it is the expected one, its key may follow.
+    """
     if isinstance(item, Secret):
         file = seen.files.get(item.path)
         return [] if file is None else _compare(item.name, item.path, file.digest, expected)
     first_path, second_path = shared_paths(item)
     first, second = seen.files.get(first_path), seen.files.get(second_path)
     problems = []
-    if first is None and second is not None:
+    if first is None and second is not None and item.name not in expected:
         problems.append(
             Problem(
                 second_path, f"is there without {first_path}", "both or neither", "restore the key, or move it away"

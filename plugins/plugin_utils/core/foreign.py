@@ -27,25 +27,39 @@ def foreign(
     ``members`` and ``seen`` are what a living etcd and API said, empty and None where there is none; ``units`` are each
     host's.
     """
-    return [*_members(layout, members), *(_nodes(nodes, seen) if seen else ()), *_drop_ins(units)]
+    found = [*_members(layout, nodes, tuple(members)), *(_nodes(nodes, seen) if seen else ())]
+    return [*found, *_drop_ins(units)]
 
 
-def _members(layout: Layout, members: t.Iterable[Member]) -> t.Iterator[Problem]:
+def _members(layout: Layout, nodes: t.Mapping[str, Node], members: t.Sequence[Member]) -> t.Iterator[Problem]:
     ours = {peer_url(member) for member in layout.etcd}
+    hosts = {node.node_name: node for node in nodes.values()}
+    names = [member.name for member in members]
     for member in members:
         if not ours & set(member.peer_urls):
+            urls, own = ", ".join(member.peer_urls), hosts.get(member.name)
+            where = (
+                f"is at {urls}, and the host of its name at {own.address}"
+                if own
+                else f"is no host of this inventory ({urls})"
+            )
+            way = _way_out(member.name if member.name and not own and names.count(member.name) == 1 else member.id)
             yield Problem(
                 f"etcd member {member.text()}",
-                f"is no host of this inventory ({', '.join(member.peer_urls)}); "
-                f"{'it is healthy' if member.healthy else 'it does not answer'}",
+                f"{where}; {'it is healthy' if member.healthy else 'it does not answer'}",
                 "members that are hosts of the inventory",
-                "put its host back into the inventory, or take it out of the cluster: slipway remove HOST",
+                f"nothing, if this plan replaces it; else {way}" if own else way,
                 warning=True,
             )
         elif not (member.healthy or member.learner):
             yield Problem(
                 f"etcd member {member.text()}", "is not healthy", "a member that answers", "bring it back", warning=True
             )
+
+
+def _way_out(name: str) -> str:
+    """What to do about something that no host of the inventory stands for, named as ``slipway remove`` knows it."""
+    return f"put its host into the inventory; or, if that is off for good, take it out: slipway remove {name} --dead"
 
 
 def _nodes(nodes: t.Mapping[str, Node], seen: NodesSeen) -> t.Iterator[Problem]:
@@ -56,7 +70,7 @@ def _nodes(nodes: t.Mapping[str, Node], seen: NodesSeen) -> t.Iterator[Problem]:
                 f"node {name}",
                 "is no host of this inventory",
                 "Nodes that are hosts of the inventory",
-                "put its host into the inventory, or take it out of the cluster: slipway remove HOST",
+                _way_out(name),
                 warning=True,
             )
         elif node.unschedulable:

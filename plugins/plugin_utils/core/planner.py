@@ -122,6 +122,7 @@ class Blueprint:
 
     ``joining`` get a kubelet that has to register, ``receiving`` the cluster's keys from another host, ``members``
     become etcd members of a cluster that lives, ``rolling`` are hosts on which something that runs is restarted.
+    ``refused`` is why hosts have no part in it, if the plan goes on without them.
     """
 
     leader: str
@@ -134,6 +135,7 @@ class Blueprint:
     receiving: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
     rolling: tuple[str, ...] = ()
+    refused: tuple[Problem, ...] = ()
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -227,8 +229,11 @@ class Context:
         return {"kubernetes-ca": certificate} if certificate else {}
 
 
-def build(context: Context) -> Blueprint:
-    """The blueprint for the hosts that were seen; SlipwayError with the problems of all of them."""
+def build(context: Context, *, whole: bool = True) -> Blueprint:
+    """The blueprint for the hosts that were seen; SlipwayError with the problems of all of them.
+
+    If it need not be the ``whole`` plan, because nothing of it will be carried out, hosts with problems are left out.
+    """
     seen, nodes = context.seen, context.nodes
     wanted, problems = _each(sorted(seen), lambda name: artifacts_want(context, nodes[name]))
     seed, seeded = _choose_seed(context, wanted)
@@ -238,7 +243,7 @@ def build(context: Context) -> Blueprint:
         return _plan_host(context, nodes[name], seen[name], own)
 
     plans, more = _each(sorted(wanted), planned)
-    if problems or more:
+    if whole and (problems or more):
         raise SlipwayError([*problems, *more])
     hosts = {name: params for name, (params, _steps) in plans.items()}
     steps = {name: own for name, (_params, own) in plans.items()}
@@ -257,6 +262,7 @@ def build(context: Context) -> Blueprint:
         receiving=tuple(name for name in sorted(seen) if name in context.verdict.receiving),
         members=tuple(name for name in sorted(steps) if _becomes_member(steps[name])),
         rolling=rolling,
+        refused=(*problems, *more),
     )
 
 
@@ -582,7 +588,7 @@ def _add_once(
         others = [name for name in context.seen if name != seed]
         held = context.seen[seed].artifacts.blobs
         changes = plan_seed(seeded, held, serve=bool(others))
-        steps[seed] = (*(Step("seed", "seed", change) for change in changes), *steps[seed])
+        steps[seed] = (*(Step("seed", "seed", change) for change in changes), *steps.get(seed, ()))
     leader = context.verdict.leader
     if leader not in context.known:
         return

@@ -12,16 +12,18 @@ import dataclasses
 import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
 
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """A host of the inventory: its Node, its parts, and whether it answered."""
+    """A host of the inventory: its Node, its parts, where its etcd member listens, and whether it answered."""
 
     node: str
     kubelet: bool = False
     control_plane: bool = False
     etcd: bool = False
+    peer_url: str = ""
     reachable: bool = False
 
 
@@ -37,7 +39,10 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Removal:
-    """One host that leaves; ``known`` is whether the inventory has it, ``dead`` that it is not contacted."""
+    """One host that leaves; ``known`` is whether the inventory has it, ``dead`` that it is not contacted.
+
+    Its etcd member is the one at ``peer_url``, else the one of the Node's name.
+    """
 
     host: str
     node: str
@@ -46,6 +51,7 @@ class Removal:
     kubelet: bool
     control_plane: bool
     etcd: bool
+    peer_url: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,24 +64,29 @@ class Farewell:
 
 
 def plan_removals(
-    request: Request, hosts: t.Mapping[str, Host], nodes: t.Mapping[str, t.Mapping[str, str]], leader: str
+    request: Request,
+    hosts: t.Mapping[str, Host],
+    nodes: t.Mapping[str, t.Mapping[str, str]],
+    leader: str,
+    members: t.Sequence[Member] = (),
 ) -> Farewell:
     """Who leaves and who stays to do it; SlipwayError with everything in the way.
 
-    ``nodes`` has the labels of the cluster's Nodes; ``leader`` is the control-plane host that the plan prefers.
+    ``nodes`` has the labels of the cluster's Nodes, ``members`` are those of etcd; ``leader`` is the control-plane host
+    that the plan prefers.
     """
     problems = [*_unconfirmed(request)]
     removals: list[Removal] = []
     for name in dict.fromkeys(request.names):
-        found = _removal(name, request, hosts, nodes)
+        found = _removal(name, request, hosts, nodes, members)
         (problems if isinstance(found, Problem) else removals).append(found)  # type: ignore[arg-type]
     if not request.names:
         problems.append(Problem("slipway_remove", "names no host", "the hosts to remove", "slipway remove HOST..."))
     leaving = {removal.host for removal in removals}
     staying = {name: host for name, host in sorted(hosts.items()) if host.reachable and name not in leaving}
     leaders = [name for name, host in staying.items() if host.control_plane]
-    members = [name for name, host in staying.items() if host.etcd]
-    if removals and not (leaders and members):
+    voters = [name for name, host in staying.items() if host.etcd]
+    if removals and not (leaders and voters):
         problems.append(_nobody_left(removals))
     if problems:
         raise SlipwayError(problems)
@@ -83,7 +94,7 @@ def plan_removals(
         # Workers first: their pods may still move to nodes of the control plane.
         tuple(sorted(removals, key=lambda removal: (removal.control_plane or removal.etcd, removal.host))),
         leader if leader in leaders else leaders[0],
-        leader if leader in members else members[0],
+        leader if leader in voters else voters[0],
     )
 
 
@@ -112,7 +123,8 @@ def _notices(removal: Removal) -> t.Iterator[Problem]:
     elif removal.dead:
         yield Problem(
             where,
-            "was not contacted: what Slipway put there is still on it, its kubelet's certificate included",
+            "was not contacted: what Slipway put there is still on it"
+            + (", its kubelet's certificate included" if removal.kubelet else ""),
             remedy="run reset on it before it is used again, or erase its disk",
             warning=True,
         )
@@ -133,11 +145,15 @@ def _unconfirmed(request: Request) -> list[Problem]:
 
 
 def _removal(
-    name: str, request: Request, hosts: t.Mapping[str, Host], nodes: t.Mapping[str, t.Mapping[str, str]]
+    name: str,
+    request: Request,
+    hosts: t.Mapping[str, Host],
+    nodes: t.Mapping[str, t.Mapping[str, str]],
+    members: t.Sequence[Member],
 ) -> Removal | Problem:
     host = hosts.get(name)
     if host is None:
-        return _stranger(name, request, hosts, nodes)
+        return _stranger(name, request, hosts, nodes, members)
     if not host.reachable and not request.dead:
         return Problem(
             name,
@@ -153,22 +169,24 @@ def _removal(
         kubelet=host.kubelet,
         control_plane=host.control_plane,
         etcd=host.etcd,
+        peer_url=host.peer_url,
     )
 
 
 def _stranger(
-    name: str, request: Request, hosts: t.Mapping[str, Host], nodes: t.Mapping[str, t.Mapping[str, str]]
+    name: str,
+    request: Request,
+    hosts: t.Mapping[str, Host],
+    nodes: t.Mapping[str, t.Mapping[str, str]],
+    members: t.Sequence[Member],
 ) -> Removal | Problem:
-    """A host that the inventory no longer has, by its Node's name."""
+    """A host that the inventory no longer has, by its Node's name, or by its etcd member's name or id."""
     owner = next((host for host, each in hosts.items() if each.node == name), None)
     if owner:
         return Problem(name, f"is the Node of host {owner}", "a host's name", f"name the host: {owner}")
+    strangers = [each for each in members if name in (each.name, each.id)]
     if name not in nodes:
-        return Problem(
-            name,
-            "is neither a host of the inventory nor a Node of the cluster",
-            f"one of {', '.join(sorted({*hosts, *nodes}))}",
-        )
+        return _strange_member(name, request, hosts, nodes, strangers)
     if not request.dead:
         return Problem(
             name,
@@ -177,7 +195,39 @@ def _stranger(
             "put it back into the inventory; or make sure that it is off for good and add --dead (slipway_remove_dead)",
         )
     control_plane = "node-role.kubernetes.io/control-plane" in nodes[name]
-    return Removal(name, name, False, True, True, control_plane, control_plane)
+    return Removal(name, name, False, True, True, control_plane, control_plane or bool(strangers))
+
+
+def _strange_member(
+    name: str,
+    request: Request,
+    hosts: t.Mapping[str, Host],
+    nodes: t.Mapping[str, t.Mapping[str, str]],
+    found: t.Sequence[Member],
+) -> Removal | Problem:
+    """An etcd member without a Node: of a host for etcd alone, or one that has never started and has no name."""
+    if not found:
+        return Problem(
+            name,
+            "is neither a host of the inventory, nor a Node of the cluster, nor a member of its etcd",
+            f"one of {', '.join(sorted({*hosts, *nodes}))}",
+        )
+    if len(found) > 1:
+        ids = ", ".join(f"{each.id} at {' '.join(each.peer_urls)}" for each in found)
+        return Problem(name, f"is the name of several etcd members: {ids}", "one member", "name it by its id")
+    (member,) = found
+    owner = next((host for host, each in hosts.items() if each.peer_url in member.peer_urls), None)
+    if owner:
+        return Problem(name, f"is the etcd member of host {owner}", "a host's name", f"name the host: {owner}")
+    if member.healthy or not request.dead:
+        return Problem(
+            name,
+            f"is an etcd member ({' '.join(member.peer_urls)}) whose host is not in the inventory, and "
+            + ("it is healthy" if member.healthy else "nobody has said that it is dead"),
+            "a host in the inventory, or one that is switched off for good",
+            "put it back into the inventory; or make sure that it is off for good and add --dead (slipway_remove_dead)",
+        )
+    return Removal(name, name, False, True, False, False, True, member.peer_urls[0])
 
 
 def _nobody_left(removals: t.Sequence[Removal]) -> Problem:

@@ -163,7 +163,7 @@ class Cluster:
         versions = {**spec.versions, **self.lock.versions}
         return resolve(dataclasses.replace(spec, versions=versions), self.typed(), ID)
 
-    def plan(self, outside: t.AbstractSet[str] = frozenset()) -> Made:
+    def plan(self, outside: t.AbstractSet[str] = frozenset(), *, whole: bool = True) -> Made:
         """The plan of the hosts that answered; those ``outside`` the limit are only looked at."""
         spec, probes = self.spec(), self.typed()
         layout, all_nodes = self.layout()
@@ -173,7 +173,7 @@ class Cluster:
         assert verdict.problems == ()
         others = {name: seen.pop(name) for name in outside}
         context = planner.Context(spec, layout, all_nodes, seen, self.lock, verdict, "a2VlcGVy", others, SECRETS)
-        blueprint = planner.build(context)
+        blueprint = planner.build(context, whole=whole)
         return Made(spec, layout, all_nodes, verdict, blueprint)
 
     def carry_out(self, made: Made, *, only: t.Callable[[str, planner.Step], bool] = lambda _host, _step: True) -> None:

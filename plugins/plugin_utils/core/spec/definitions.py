@@ -785,7 +785,7 @@ _REST = (
         "slipway_remove",
         Scope.RUN,
         Items(_NAME, single=True),
-        "The hosts that remove_node takes out: names of the inventory, or of Nodes that are no longer in it.",
+        "The hosts that remove_node takes out: names of the inventory, or of Nodes or etcd members that are not in it.",
         [],
         ["w3"],
     ),

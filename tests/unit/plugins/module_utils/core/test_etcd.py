@@ -188,7 +188,7 @@ def test_a_new_host_joins_as_a_learner() -> None:
 
 def test_who_joins_knows_the_others_and_never_says_that_the_cluster_is_new() -> None:
     assert JOIN.joining((CP1, CP2)) == (
-        "ETCD_INITIAL_CLUSTER=cp1=https://10.0.0.11:2380,cp2=https://10.0.0.12:2380,cp3=https://10.0.0.13:2380\n"
+        "ETCD_INITIAL_CLUSTER=1=https://10.0.0.11:2380,2=https://10.0.0.12:2380,cp3=https://10.0.0.13:2380\n"
         "ETCD_INITIAL_ADVERTISE_PEER_URLS=https://10.0.0.13:2380\n"
         "ETCD_INITIAL_CLUSTER_TOKEN=t1\n"
         "ETCD_INITIAL_CLUSTER_STATE=existing\n"
@@ -219,6 +219,61 @@ def test_a_member_without_its_data_is_removed_before_it_is_added_again(formed: b
     changes = plan_etcd(JOIN, seen)
     assert names(changes) == [*JOINING[:2], "remove the member that has lost its data", *JOINING[2:]]
     assert plan_etcd(JOIN, after(changes, seen)) == []
+
+
+MOVED = dataclasses.replace(
+    DEAD, id="9", peer_urls=("https://10.0.0.99:2380",), client_urls=("https://10.0.0.99:2379",)
+)
+REPLACED = "remove the member that this host replaces, https://10.0.0.99:2380"
+REPLACING = [*JOINING[:2], REPLACED, *JOINING[2:]]
+
+
+def test_a_machine_with_another_address_takes_the_dead_ones_place() -> None:
+    assert names(plan_etcd(JOIN, EtcdSeen(members=(CP1, CP2, MOVED)))) == REPLACING
+    assert names(plan_etcd(dataclasses.replace(JOIN, members=(CP1, CP2, MOVED)), EtcdSeen())) == REPLACING
+
+
+@pytest.mark.parametrize("done", range(len(REPLACING) + 1))
+def test_a_replacement_cut_off_anywhere_is_finished(done: int) -> None:
+    bare = EtcdSeen(members=(CP1, CP2, MOVED))
+    halfway = after(plan_etcd(JOIN, bare)[:done], bare)
+    second = plan_etcd(JOIN, halfway)
+    assert names(second) == REPLACING[done:]
+    finished = after(second, halfway)
+    assert plan_etcd(JOIN, finished) == []
+    assert finished.members is not None
+    assert [each.peer_urls for each in finished.members] == [each.peer_urls for each in (CP1, CP2, CP3)]
+
+
+def test_a_replacement_that_was_added_beside_the_dead_member_is_mended() -> None:
+    """Its intent listed three members of four, and etcd did not start."""
+    added = dataclasses.replace(CP3, id="f", name="", client_urls=(), learner=True, healthy=False)
+    halfway = dataclasses.replace(DONE, data=False, formed=False, initial="x", members=(CP1, CP2, MOVED, added))
+    changes = plan_etcd(JOIN, halfway)
+    assert names(changes) == [REPLACED, "record the intent to join etcd", *names(changes)[2:]]
+    assert changes[1].after == JOIN.joining((CP1, CP2, added))
+    assert plan_etcd(JOIN, after(changes, halfway)) == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "found"),
+    [
+        (EtcdSeen(members=(CP1, CP2, dataclasses.replace(MOVED, healthy=True))), "it is healthy at https://10.0.0.99"),
+        (EtcdSeen(members=(CP1, MOVED)), "etcd has no quorum now (2 voting members, 1 healthy, quorum 2; down: cp3)"),
+        (
+            dataclasses.replace(DONE, members=(CP1, CP2, MOVED)),
+            "data of a member that etcd knows at https://10.0.0.99:2380, and its address is https://10.0.0.13:2380 now",
+        ),
+    ],
+    ids=["the old machine runs", "no quorum", "the old machine moved"],
+)
+def test_a_member_of_the_same_name_is_not_given_up_lightly(seen: EtcdSeen, found: str) -> None:
+    with pytest.raises(SlipwayError) as caught:
+        plan_etcd(JOIN, seen)
+    (problem,) = caught.value.problems
+    assert found in problem.found
+    assert problem.expected
+    assert problem.remedy
 
 
 def test_a_member_that_runs_without_its_data_is_started_anew() -> None:

@@ -114,6 +114,19 @@ def test_a_bare_host_that_awaits_announces_installations() -> None:
     assert planned == [name.replace("make", "install") for name in ALL]
 
 
+def test_a_worker_that_has_the_authoritys_certificate_awaits_its_key() -> None:
+    """It has the certificate of this cluster; one of another is refused, and so is a key that nobody brings."""
+    worker = {"/pki/ca.crt": SHARED["/pki/ca.crt"]}
+    want = dataclasses.replace(WANT, awaits=True, expected={"kubernetes": "f0"})
+    assert names(want, worker) == [name.replace("make", "install") for name in ALL]
+    with pytest.raises(SlipwayError, match="belongs to another cluster"):
+        names(dataclasses.replace(want, expected={"kubernetes": "f9"}), worker)
+    with pytest.raises(SlipwayError, match=r"missing: /pki/ca\.key"):
+        names(dataclasses.replace(want, awaits=False), worker)
+    with pytest.raises(SlipwayError, match="is there without"):
+        names(dataclasses.replace(want, expected={}), worker)
+
+
 def test_sealed_items_are_installed() -> None:
     want = dataclasses.replace(WANT, sealed={"kubernetes": "x", "service-account": "x", "encryption-config": "x"})
     assert names(want, {})[:3] == [name.replace("make", "install") for name in ALL[:3]]

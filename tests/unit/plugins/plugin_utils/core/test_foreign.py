@@ -39,6 +39,16 @@ def seen(*nodes: NodeSeen) -> NodesSeen:
             None,
             ["etcd member old: is no host of this inventory (https://10.0.0.99:2380); it is healthy"],
         ),
+        (
+            (dataclasses.replace(STRANGER, name="cp1"),),
+            None,
+            [
+                (
+                    "etcd member cp1: is at https://10.0.0.99:2380, and the host of its name at 10.0.0.11; "
+                    "it does not answer"
+                )
+            ],
+        ),
         ((dataclasses.replace(OURS, healthy=False),), None, ["etcd member cp1: is not healthy"]),
         ((dataclasses.replace(OURS, healthy=False, learner=True),), None, []),
         ((), seen(NodeSeen("w9")), ["node w9: is no host of this inventory"]),
@@ -63,3 +73,19 @@ def test_units_that_somebody_changed_are_named_with_the_files() -> None:
         f"w1: kubelet.service: is changed by {files[0]}, {files[1]}, which is not Slipway's",
     ]
     assert all(problem.warning and "restart " in problem.remedy for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("members", "name"),
+    [
+        ((OURS, STRANGER), "old"),
+        ((OURS, dataclasses.replace(STRANGER, name="")), "2"),
+        ((OURS, dataclasses.replace(STRANGER, name="cp1")), "2"),
+        ((OURS, dataclasses.replace(STRANGER, name="w1")), "2"),
+        ((OURS, STRANGER, dataclasses.replace(STRANGER, id="3")), "2"),
+    ],
+    ids=["named", "never started", "the name of a control-plane host", "the name of a worker", "the same name twice"],
+)
+def test_what_is_advised_names_the_one_that_is_meant(members: tuple[Member, ...], name: str) -> None:
+    problem = foreign(LAYOUT, NODES, members, None, {})[0]
+    assert problem.remedy.endswith(f"take it out: slipway remove {name} --dead")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import typing as t
 
@@ -20,6 +21,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.problems impo
 from ansible_collections.slipway.cluster.plugins.module_utils.core.readiness import parse_waits
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import HostState, SeenPath, SeenState
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core import evidence, planner
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.targets import paths
 from tests.unit.plugins.cluster import DAY, NOW, Cluster, Made, bare, copied, lock, one_and_two, three_and_one
 
 HOSTS = ("cp1", "w1", "w2")
@@ -470,6 +472,54 @@ def test_a_replaced_first_host_gets_the_keys_of_another(three: Cluster) -> None:
     assert not any(name.startswith("make authority") for name in made.names("cp1"))
     assert {name.split()[0] for name in made.names("cp2")} <= {"seed", "serve", "label", "create"}
     assert made.names("cp3") == []
+
+
+def test_a_worker_becomes_a_control_plane_host_in_its_turn(three: Cluster) -> None:
+    cluster = copied(three)
+    cluster.groups["w2"] = "workers"
+    cluster.probes["w2"] = bare("w2")
+    cluster = settled(cluster)
+    cluster.groups["w1"] = "control_plane"
+    # The probe sees the certificate of the authority, which every worker has, among the keys.
+    authority = cluster.probes["cp1"]["pki"]["files"][paths.CA]
+    cluster.probes["w1"]["pki"]["files"][paths.CA] = copy.deepcopy(authority)
+    made = cluster.plan()
+    blueprint = made.blueprint
+    assert (blueprint.receiving, blueprint.members, blueprint.rolling) == (("w1",), ("w1",), ("w1",))
+    assert "install authority kubernetes" in made.names("w1")
+    assert "restart kubelet.service" in made.names("w1")
+    assert nothing(settled(cluster).plan())
+
+
+def with_a_new_machine(cluster: Cluster) -> Cluster:
+    """The cluster with a bare machine under the name of cp1, at another address."""
+    changed = copied(cluster)
+    address = "10.0.0.77"
+    changed.own["cp1"] = {"ansible_host": address}
+    addresses = [{**each, "address": address} for each in bare("cp1")["addresses"]]
+    route = {**bare("cp1")["default_route"], "source": address}
+    changed.probes["cp1"] = bare("cp1", addresses=addresses, default_route=route)
+    return changed
+
+
+def test_a_machine_of_the_same_name_and_another_address_takes_the_dead_ones_place(three: Cluster) -> None:
+    cluster = with_a_new_machine(three)
+    for name in ("cp2", "cp3"):
+        for member in cluster.probes[name]["etcd"]["members"]:
+            member["healthy"] = member["name"] != "cp1"
+    made = cluster.plan()
+    assert (made.blueprint.receiving, made.blueprint.members, made.blueprint.rolling) == (("cp1",), ("cp1",), ())
+    replaced = made.names("cp1").index("remove the member that this host replaces, https://10.0.0.11:2380")
+    assert made.names("cp1")[replaced + 1] == "add the member as a learner"
+
+
+def test_what_cannot_be_planned_is_left_out_where_nothing_of_it_is_carried_out(three: Cluster) -> None:
+    cluster = with_a_new_machine(three)
+    with pytest.raises(SlipwayError, match="is to take its place, but it is healthy"):
+        cluster.plan()
+    blueprint = cluster.plan(whole=False).blueprint
+    assert [problem.where for problem in blueprint.refused] == ["cp1: etcd member cp1"]
+    assert set(blueprint.hosts) == {"cp2", "cp3", "w1"}
 
 
 def test_a_host_that_is_away_changes_nothing_for_the_others(three: Cluster) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
+from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.removal import (
     Farewell,
     Host,
@@ -19,7 +20,8 @@ ROLE = "node-role.kubernetes.io/control-plane"
 
 
 def control(node: str, *, up: bool = True) -> Host:
-    return Host(node, kubelet=True, control_plane=True, etcd=True, reachable=up)
+    url = f"https://{node}:2380"
+    return Host(node, kubelet=True, control_plane=True, etcd=True, peer_url=url, reachable=up)
 
 
 HOSTS = {
@@ -31,9 +33,19 @@ HOSTS = {
 }
 NODES = {"cp1": {ROLE: ""}, "cp2": {ROLE: ""}, "cp3": {ROLE: ""}, "cp9": {ROLE: ""}, "node-1": {}, "w2": {}, "w9": {}}
 
+MEMBERS = [
+    Member("a1", "cp1", ("https://cp1:2380",), healthy=True),
+    Member("b1", "e9", ("https://e9:2380",)),
+    Member("b2", "e8", ("https://e8:2380",), healthy=True),
+    Member("b3", "", ("https://e7:2380",), learner=True),
+    Member("b4", "cp1", ("https://old:2380",)),
+    Member("b5", "twin", ("https://t1:2380",)),
+    Member("b6", "twin", ("https://t2:2380",)),
+]
+
 
 def removed(*names: str, dead: bool = False, confirm: str = "prod", leader: str = "cp1") -> Farewell:
-    return plan_removals(Request(names, dead, "prod", confirm), HOSTS, NODES, leader)
+    return plan_removals(Request(names, dead, "prod", confirm), HOSTS, NODES, leader, MEMBERS)
 
 
 def test_workers_leave_first_and_nobody_who_leaves_works() -> None:
@@ -71,7 +83,11 @@ def test_who_is_declared_dead_is_only_dead_if_silent(
     [
         (("w2",), "prod", ["w2: cannot be reached, and nobody has said that it is dead"]),
         (("w9",), "prod", ["w9: is a Node whose host is no longer in the inventory, so it cannot be contacted"]),
-        (("w7",), "prod", ["w7: is neither a host of the inventory nor a Node of the cluster"]),
+        (
+            ("w7",),
+            "prod",
+            ["w7: is neither a host of the inventory, nor a Node of the cluster, nor a member of its etcd"],
+        ),
         (("node-1",), "prod", ["node-1: is the Node of host w1"]),
         (("w1",), "", ["remove: it was not confirmed"]),
         (("w1",), "test", ["remove: 'test' was given for the cluster's name"]),
@@ -87,7 +103,7 @@ def test_who_is_declared_dead_is_only_dead_if_silent(
             [
                 "remove: it was not confirmed",
                 "w2: cannot be reached, and nobody has said that it is dead",
-                "w7: is neither a host of the inventory nor a Node of the cluster",
+                "w7: is neither a host of the inventory, nor a Node of the cluster, nor a member of its etcd",
             ],
         ),
     ],
@@ -113,3 +129,35 @@ def test_what_is_left_to_do_is_said() -> None:
 def test_a_node_of_a_lost_control_plane_host_has_held_keys_too() -> None:
     (notice,) = notices(removed("cp9", dead=True))
     assert "has held the keys" in notice.text()
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [("e9", "https://e9:2380"), ("b1", "https://e9:2380"), ("b3", "https://e7:2380"), ("b4", "https://old:2380")],
+    ids=["by name", "by id", "a learner without a name", "a dead member beside the host of its name"],
+)
+def test_a_member_without_host_and_node_leaves_etcd_alone(name: str, url: str) -> None:
+    (removal,) = removed(name, dead=True).removals
+    assert (removal.host, removal.peer_url, removal.dead) == (name, url, True)
+    assert (removal.etcd, removal.kubelet, removal.control_plane, removal.known) == (True, False, False, False)
+
+
+def test_the_member_of_a_host_is_found_by_its_peer_url() -> None:
+    assert removed("cp3", dead=True).removals[0].peer_url == "https://cp3:2380"
+
+
+@pytest.mark.parametrize(
+    ("name", "dead", "found"),
+    [
+        ("e9", False, "whose host is not in the inventory, and nobody has said that it is dead"),
+        ("e8", True, "whose host is not in the inventory, and it is healthy"),
+        ("twin", True, "is the name of several etcd members: b5 at https://t1:2380, b6 at https://t2:2380"),
+        ("a1", True, "is the etcd member of host cp1"),
+    ],
+)
+def test_a_member_is_not_given_up_by_guess(name: str, dead: bool, found: str) -> None:
+    with pytest.raises(SlipwayError) as caught:
+        removed(name, dead=dead)
+    (problem,) = caught.value.problems
+    assert found in problem.found
+    assert problem.remedy
