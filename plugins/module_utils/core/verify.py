@@ -7,6 +7,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
+import ipaddress
 import re
 import typing as t
 
@@ -248,6 +249,24 @@ def judge_names(aspect: str, what: str, trouble: t.Mapping[tuple[str, str], str]
         ),
         hint="see: kubectl --namespace kube-system get pods -l k8s-app=kube-dns -o wide, and their logs",
     )
+
+
+def unresolved(answer: Answer) -> str:
+    """Why an answer does not prove that the pod found the name's address; empty if it does.
+
+    Nobody need listen there: agnhost names the address it has found in the error of a failed connection, too. Any
+    other error, such as a pod that cannot be asked, proves nothing.
+    """
+    dialled = re.search(r'"http://\[?([0-9A-Fa-f:.]+)\]?:\d+/', answer.errors[0]) if answer.errors else None
+    return "" if dialled and _is_address(dialled.group(1)) else answer.trouble
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def judge_streams(trouble: t.Mapping[str, str], execs: int) -> Check:

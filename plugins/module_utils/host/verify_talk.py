@@ -92,9 +92,7 @@ class Talk:
             return verify.skipped("DNS outside", f"this host does not resolve {name} either")
 
         def ask(pod: PodSeen) -> str:
-            # Nobody need listen there: a failed connection has resolved the name, a failed look-up says so.
-            answer = self._dial(pod, name, 9, "hostname")
-            return answer.trouble if "lookup " in answer.trouble or "param are invalid" in answer.trouble else ""
+            return verify.unresolved(self._dial(pod, name, 9, "hostname"))
 
         trouble = parallel(ask, self._probes)
         return verify.judge_names(

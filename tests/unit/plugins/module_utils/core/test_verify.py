@@ -195,6 +195,25 @@ def test_a_table_shows_every_finding_and_the_hint_of_a_failed_one() -> None:
     assert table([]) == ""
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(errors=('Get "http://192.0.2.7:9/hostname": dial tcp 192.0.2.7:9: connect: connection refused',)), ""),
+        (Answer(errors=('Get "http://192.0.2.7:9/hostname": context deadline exceeded (Client.Timeout)',)), ""),
+        (Answer(errors=('Get "http://[2001:db8::7]:9/hostname": dial tcp: network is unreachable',)), ""),
+        (Answer(("something listens",)), ""),
+        (Answer(errors=("host and/or port param are invalid. lookup x.test on 10.96.0.10: no such host",)), "lookup"),
+        (Answer(errors=("no endpoints available for service (status 503)",)), "status 503"),
+        (Answer(errors=("no answer within 12 s when asked through the API server",)), "no answer"),
+        (Answer(errors=('Get "http://dead.beef:9/hostname": no address of that',)), "no address"),
+        (Answer(), "an empty answer"),
+    ],
+)
+def test_only_an_address_proves_that_a_name_was_resolved(answer: Answer, said: str) -> None:
+    assert said in verify.unresolved(answer)
+    assert bool(verify.unresolved(answer)) == bool(said)
+
+
 def pod(app: str, node: str = "", *, ready: bool = True, **status: t.Any) -> dict[str, t.Any]:
     conditions = [{"type": "Ready", "status": str(ready)}, *status.pop("conditions", ())]
     return {
