@@ -24,6 +24,7 @@ _CAUSES = {
     "DNS inside": ("nodes", "pod to pod", "kube-proxy", "service"),
     "DNS outside": ("nodes", "pod to pod", "kube-proxy", "service", "DNS inside"),
     "exec and logs": ("nodes", "kubelets"),
+    "unready pod": ("nodes", "controllers", "kubelets", "kube-proxy", "service"),
     "metrics": ("nodes", "kubelets"),
     "job and mounts": ("nodes", "controllers"),
     "ingress": ("nodes", "pod to pod"),
@@ -35,7 +36,7 @@ _CAUSES = {
     # A namespace goes only once every API has said what it holds there.
     "removal": ("metrics",),
     "autoscaler": ("metrics", "controllers", "DNS inside"),
-    "replacement": ("nodes", "controllers", "pod to pod", "kube-proxy", "service"),
+    "replacement": ("nodes", "controllers", "pod to pod", "kube-proxy", "service", "unready pod"),
 }
 
 
@@ -216,14 +217,11 @@ def _pairs_hint(trouble: t.Mapping[tuple[str, str], str]) -> str:
 
 def judge_service(answers: t.Mapping[str, Answer], endpoints: t.Collection[str]) -> Check:
     """A Service's requests, by the node they came from: all answered, and every endpoint hit from every node."""
-    bad, total = {}, collections.Counter(dict.fromkeys(endpoints, 0))
-    for node, answer in answers.items():
+    total = collections.Counter(dict.fromkeys(endpoints, 0))
+    for answer in answers.values():
         total.update(answer.responses)
-        missed = sorted(set(endpoints) - set(answer.responses))
-        if answer.trouble:
-            bad[node] = answer.trouble
-        elif missed:
-            bad[node] = f"never reached {', '.join(missed)} in {len(answer.responses)} requests"
+    trouble = {node: service_trouble(answer, endpoints) for node, answer in answers.items()}
+    bad = {node: text for node, text in trouble.items() if text}
     hits = "/".join(str(total[name]) for name in sorted(total))
     seen = f"{sum(total.values())} requests from {len(answers)} nodes hit {len(endpoints)} endpoints {hits} times"
     return Check(
@@ -233,6 +231,37 @@ def judge_service(answers: t.Mapping[str, Answer], endpoints: t.Collection[str])
         "; ".join([seen, *_each(bad)]),
         hint="on that node see: systemctl status kube-proxy, journalctl -u kube-proxy, nft list table ip kube-proxy",
     )
+
+
+def judge_unready(pod: str, alone: str, without: t.Mapping[str, str], again: t.Mapping[str, str]) -> Check:
+    """A pod of a Service that was not ready and then was again: what went wrong, empty where nothing did.
+
+    ``alone`` is the pod's own trouble while it was not ready; the others are by the node from which the Service was
+    asked, while the pod was not ready and afterwards.
+    """
+    parts = [
+        *([f"{pod} itself did not answer while not ready: {alone}"] if alone else []),
+        *_each({f"while it was not ready, from {node}": text for node, text in without.items() if text}),
+        *_each({f"when it was ready again, from {node}": text for node, text in again.items() if text}),
+    ]
+    seen = f"{pod} served by itself but not through the Service, and through it again, as seen from {len(again)} nodes"
+    return Check(
+        "unready pod",
+        bool(without) and bool(again) and not parts,
+        "made a Service's pod unready, though it runs, and ready again",
+        "; ".join(parts or [seen]),
+        hint="see: systemctl status kube-controller-manager, on the nodes kubelet kube-proxy",
+    )
+
+
+def service_trouble(answer: Answer, endpoints: t.Collection[str]) -> str:
+    """Why one node's requests to a Service did not meet exactly these endpoints; empty if they did."""
+    missed, strange = sorted(set(endpoints) - set(answer.responses)), sorted(set(answer.responses) - set(endpoints))
+    if answer.trouble:
+        return answer.trouble
+    if missed:
+        return f"never reached {', '.join(missed)} in {len(answer.responses)} requests"
+    return f"led to {', '.join(strange)}" if strange else ""
 
 
 def judge_names(aspect: str, what: str, trouble: t.Mapping[tuple[str, str], str]) -> Check:

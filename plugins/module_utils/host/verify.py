@@ -153,6 +153,7 @@ class _Run:
             find("gateway", addons.check_gateway),
             find("load balancer", addons.check_balanced),
             _timed("volume", lambda: addons.check_volume(timeout=want.timeout)),
+            _timed("unready pod", lambda: talk.check_unready(timeout=want.timeout / 3)),
             _timed("replacement", lambda: self._check_replacement(talk)),
             *self._full(talk),
         ]

@@ -80,6 +80,11 @@ GOOD: list[tuple[str, Check, str]] = [
         "5 requests from 2 nodes hit 2 endpoints 3/2 times",
     ),
     ("names", verify.judge_names("DNS", "", {("a", "n"): "", ("a", "m"): ""}), "2 of 2 answers: 2 names from 1 nodes"),
+    (
+        "an unready pod",
+        verify.judge_unready("x", "", {"a": "", "b": ""}, {"a": "", "b": ""}),
+        "x served by itself but not through the Service, and through it again, as seen from 2 nodes",
+    ),
     ("streams", verify.judge_streams({"a": ""}, 1), "logs from 1 nodes, exec on 1"),
     ("policy", verify.judge_policy(Answer(("walled",))), "not enforced"),
     ("policy with an engine", verify.judge_policy(Answer(errors=("timeout",))), "enforced"),
@@ -143,6 +148,23 @@ BAD: list[tuple[str, Check, str]] = [
         verify.judge_service({"a": Answer(("x", "x"))}, ["x", "y"]),
         "a: never reached y in 2 requests",
     ),
+    ("a stranger answers", verify.judge_service({"a": Answer(("x", "z"))}, ["x"]), "a: led to z"),
+    (
+        "an unready pod is sent to",
+        verify.judge_unready("x", "", {"a": "led to x", "b": ""}, {"a": "", "b": ""}),
+        "while it was not ready, from a: led to x",
+    ),
+    (
+        "a pod that is ready again is not sent to",
+        verify.judge_unready("x", "", {"a": ""}, {"a": "never reached x in 22 requests"}),
+        "when it was ready again, from a: never reached x in 22 requests",
+    ),
+    (
+        "an unready pod has died",
+        verify.judge_unready("x", "refused", {"a": ""}, {"a": ""}),
+        "x itself did not answer while not ready: refused",
+    ),
+    ("nobody asks for an unready pod", verify.judge_unready("x", "", {}, {}), "0 nodes"),
     ("no answer from a service", verify.judge_service({"a": Answer(errors=("refused",))}, ["x"]), "a: refused"),
     ("an empty answer", verify.judge_service({"a": Answer()}, ["x"]), "a: an empty answer"),
     (
@@ -293,12 +315,22 @@ def test_the_workload_keeps_to_itself_and_to_the_restricted_standard() -> None:
     objects = workload_objects(namespace="slipway-verify-x", image="i", nodes=3)
     assert {item["metadata"]["namespace"] for item in objects} == {"slipway-verify-x"}
     pods = [item["spec"]["template"]["spec"] for item in objects if item["apiVersion"] == "apps/v1"]
-    assert len(pods) == 3
+    assert [len(each["containers"]) for each in pods] == [1, 2, 1]
     for each in pods:
         assert each["securityContext"]["runAsNonRoot"]
         assert each["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert each["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-        assert not each["containers"][0]["securityContext"]["allowPrivilegeEscalation"]
+        for container in each["containers"]:
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert not container["securityContext"]["allowPrivilegeEscalation"]
+
+
+def test_a_backend_is_ready_only_if_its_switch_says_so() -> None:
+    objects = workload_objects(namespace="slipway-verify-x", image="i", nodes=3)
+    (backend,) = [each for each in objects if each["kind"] == "Deployment" and each["metadata"]["name"] == "backend"]
+    served, switch = backend["spec"]["template"]["spec"]["containers"]
+    assert "httpGet" in served["readinessProbe"]
+    assert switch["args"] == ["grpc-health-checking", "--port=8083", "--http-port=8082"]
+    assert switch["readinessProbe"]["grpc"] == {"port": 8083}
 
 
 def test_a_full_disk_is_looked_for_on_its_node() -> None:

@@ -35,6 +35,7 @@ class Cluster:
         self.pods: dict[str, Json] = {}
         self.proxies = 0
         self.made = 0
+        self.unready = ""
 
     def put_up(self, objects: t.Sequence[Json]) -> None:
         if "apply" in self.broken:
@@ -81,6 +82,10 @@ class Cluster:
             down = "kube-proxy" in self.broken and "10256/proxy/livez" in path and "w1" in path
             return (503, '{"message": "connection refused"}') if down else (200, "ok")
         name = url.path.split("/pods/")[1].partition("/")[0].partition(":")[0]
+        if "make-" in url.path:
+            deaf = "deaf" in self.broken
+            self.unready = name if url.path.endswith("make-not-serving") and "sent to" not in self.broken else ""
+            return (503, "refused") if deaf else (200, "1s")
         if url.path.endswith("/log"):
             return 200, "Started HTTP server on port 8080"
         if url.path.endswith("/exit"):
@@ -96,6 +101,7 @@ class Cluster:
         if host == "10.96.1.1" or "backend" in host:
             if "endpoint" in self.broken:
                 backends = backends[:-1]
+            backends = [name for name in backends if name != self.unready]
             return {"responses": [backends[(number + tries) % len(backends)] for number in range(max(tries, 1))]}
         target = next(pod for pod in self.pods.values() if pod["status"]["podIP"] == host)
         crossing = target["spec"]["nodeName"] != source["spec"]["nodeName"]
@@ -237,8 +243,10 @@ def test_a_cluster_that_works(run: t.Callable[..., dict[str, Check]]) -> None:
         ("image", {"pods start"}, "; probe-1: Failed: no such image"),
         ("pods", {"pod to pod"}, "cp1 -> w1: UDP: read udp: i/o timeout"),
         ("kube-proxy", {"kube-proxy"}, "w1: connection refused (status 503)"),
-        ("endpoint", {"service", "replacement"}, "never reached backend-"),
+        ("endpoint", {"service", "unready pod", "replacement"}, "never reached backend-"),
         ("dns", {"DNS inside"}, "no such host"),
+        ("sent to", {"unready pod"}, "while it was not ready, from cp1: led to backend-"),
+        ("deaf", {"unready pod"}, "did not take make-not-serving: refused (status 503)"),
         ("w2", {"nodes"}, "w2: Ready=False"),
     ],
 )
