@@ -40,6 +40,8 @@ class Cluster:
     def put_up(self, objects: t.Sequence[Json]) -> None:
         if "apply" in self.broken:
             raise SlipwayError(Problem("kubectl apply", "refused"))
+        if "full" in self.broken and any(item["metadata"]["name"] == "rolled" for item in objects):
+            raise SlipwayError(Problem("kubectl apply", "quota exceeded"))
         for item in objects:
             if item["kind"] == "Namespace":
                 self.namespaces[item["metadata"]["name"]] = "now"
@@ -215,6 +217,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, Check]]:
             nodes=options.get("nodes", {}),
             etcd=Etcdctl(Machine(), "", (), "", "", ""),
             timeout=1,
+            full=options.get("full", False),
         )
         return {check.aspect: check for check in verify.verify_cluster(Impatient(), want)}
 
@@ -257,6 +260,34 @@ def test_what_is_broken_is_found_and_all_is_removed(
     checks = run(cluster)
     assert failed(checks) == aspects
     assert any(said in checks[aspect].seen for aspect in aspects)
+    assert (cluster.namespaces, cluster.proxies) == ({}, 0)
+
+
+def test_what_the_longer_questions_lack_is_a_finding_of_its_own(run: t.Callable[..., dict[str, Check]]) -> None:
+    cluster = Cluster("full")
+    quick, checks = run(Cluster()), run(cluster, full=True)
+    assert failed(checks) == {"longer questions"}
+    assert "quota exceeded" in checks["longer questions"].seen
+    assert set(checks) == {*quick, "longer questions"}
+    assert (cluster.namespaces, cluster.proxies) == ({}, 0)
+
+
+def test_what_needs_no_pods_is_asked_though_none_can_be_made(run: t.Callable[..., dict[str, Check]]) -> None:
+    assert {"nodes", "etcd", "controllers", "kubelets", "kube-proxy"} < set(run(Cluster("apply")))
+
+
+def test_an_error_on_the_way_keeps_what_was_found_before(
+    run: t.Callable[..., dict[str, Check]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_arguments: t.Any) -> t.Any:
+        raise SlipwayError(Problem("kubectl get", "the API is gone"))
+
+    cluster = Cluster()
+    monkeypatch.setattr(verify, "Talk", gone)
+    checks = run(cluster)
+    assert failed(checks) == {"verification"}
+    assert "the API is gone" in checks["verification"].seen
+    assert {"nodes", "kube-proxy", "pods start", "removal"} < set(checks)
     assert (cluster.namespaces, cluster.proxies) == ({}, 0)
 
 
