@@ -152,7 +152,7 @@ checks:
       description: Where to look if it is not as it should be.
       type: str
 table:
-  description: The findings as text, a line each.
+  description: The findings as text, with what was done and what was seen, in 120 columns.
   returned: always
   type: str
 seconds:

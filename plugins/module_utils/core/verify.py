@@ -8,13 +8,16 @@ import collections
 import dataclasses
 import datetime
 import ipaddress
+import itertools
 import re
+import textwrap
 import typing as t
 
 from .nodes import NodesSeen, unready
 from .verify_workload import PAYLOAD, parse_time
 
 _LONGEST = 200
+_COLUMNS, _DONE_COLUMNS = 120, 36
 # What fails because something else does, the most basic first.
 _CAUSES = {
     "kubelets": ("nodes",),
@@ -76,15 +79,24 @@ class Answer:
 
 
 def table(checks: t.Sequence[Check]) -> str:
-    """The findings as lines for a person; a failed one is followed by its hint."""
+    """The findings for a person: mark, aspect, seconds, what was done, what was seen; a failed one with its hint."""
     width = max((len(check.aspect) for check in checks), default=0)
     lines = []
     for check in checks:
         mark = "skip" if check.skipped else "ok" if check.ok else "FAIL"
-        lines.append(f"{mark:<4}  {check.aspect:<{width}}  {check.seconds:5.1f} s  {check.seen}".rstrip())
+        start = f"{mark:<4}  {check.aspect:<{width}}  {check.seconds:5.1f} s  "
+        done = _wrapped(check.done, _DONE_COLUMNS)
+        seen = _wrapped(check.seen, _COLUMNS - len(start) - _DONE_COLUMNS - 2)
+        rows = [f"{one:<{_DONE_COLUMNS}}  {other}" for one, other in itertools.zip_longest(done, seen, fillvalue="")]
         if not check.ok and check.hint:
-            lines.append(f"{'':<4}  {'':<{width}}  {'':>7}  -> {check.hint}")
+            rows += _wrapped(f"-> {check.hint}", _COLUMNS - len(start))
+        lines += [f"{start if number == 0 else ' ' * len(start)}{row}".rstrip() for number, row in enumerate(rows)]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    """Lines of no more than so many columns, unless a word is longer: a URL or an option stays whole."""
+    return textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def judge_readyz(answers: t.Mapping[str, t.Union[str, None]], bodies: t.Mapping[str, str]) -> Check:

@@ -203,16 +203,17 @@ def test_many_troubles_are_counted() -> None:
 def test_a_table_shows_every_finding_and_the_hint_of_a_failed_one() -> None:
     lines = table(
         [
-            Check("nodes", ok=True, done="", seen="3 of 3", hint="unused", seconds=1.26),
-            Check("pod to pod", ok=False, done="", seen="a -> b", hint="look there"),
+            Check("nodes", ok=True, done="read every Node", seen="3 of 3", hint="unused", seconds=1.26),
+            Check("pod to pod", ok=False, done="asked one pod after the other from each node", seen="a", hint="there"),
             verify.skipped("etcd", "elsewhere"),
         ]
     ).splitlines()
     assert lines == [
-        "ok    nodes         1.3 s  3 of 3",
-        "FAIL  pod to pod    0.0 s  a -> b",
-        "                           -> look there",
-        "skip  etcd          0.0 s  skipped: elsewhere",
+        "ok    nodes         1.3 s  read every Node                       3 of 3",
+        "FAIL  pod to pod    0.0 s  asked one pod after the other from    a",
+        "                           each node",
+        "                           -> there",
+        "skip  etcd          0.0 s                                        skipped: elsewhere",
     ]
     assert table([]) == ""
 
@@ -234,6 +235,15 @@ def test_a_table_shows_every_finding_and_the_hint_of_a_failed_one() -> None:
 def test_only_an_address_proves_that_a_name_was_resolved(answer: Answer, said: str) -> None:
     assert said in verify.unresolved(answer)
     assert bool(verify.unresolved(answer)) == bool(said)
+
+
+def test_a_table_is_no_wider_than_a_screen() -> None:
+    words = Check("bad version", ok=False, done="did " * 40, seen="a word " * 60, hint="see: this " * 20)
+    url = "https://" + "x" * 100
+    text = table([words, Check("nodes", ok=True, done="asked", seen=f"then\n{url} was there")])
+    assert {len(line) <= 120 for line in text.splitlines() if url not in line} == {True}
+    assert sum(url in line for line in text.splitlines()) == 1
+    assert (text.count("did"), text.count("word"), text.count("this")) == (40, 60, 20)
 
 
 def pod(app: str, node: str = "", *, ready: bool = True, **status: t.Any) -> dict[str, t.Any]:
