@@ -62,21 +62,26 @@ class Talk:
         return verify.judge_unready(pod.name, alone, without, self._until_met(every, timeout))
 
     def check_names(self, domain: str) -> Check:
-        """A Service by its short and its full name, a headless one by its full name, from each node."""
+        """A Service by its short and its full name, a headless one by its full name, from each node.
+
+        A headless name stands for the addresses of all pods, in a new order each time it is asked for.
+        """
         suffix = f"{self._namespace}.svc.{domain}"
-        names = [(BACKEND, 80), (f"{BACKEND}.{suffix}", 80), (f"{HEADLESS}.{suffix}", HTTP_PORT)]
+        headless = f"{HEADLESS}.{suffix}"
+        names = [(BACKEND, 80), (f"{BACKEND}.{suffix}", 80), (headless, HTTP_PORT)]
         backends = {pod.name for pod in self._backends}
 
         def ask(question: tuple[PodSeen, tuple[str, int]]) -> str:
             pod, (name, port) = question
+            if name == headless:
+                return verify.service_trouble(self._looked_up(pod, name, port, backends), backends)
             answer = self._dial(pod, name, port, "hostname")
-            wrong = set(answer.responses) - backends
-            return answer.trouble or (f"led to {', '.join(sorted(wrong))}" if wrong else "")
+            return verify.service_trouble(answer, backends & set(answer.responses))
 
         trouble = parallel(ask, [(pod, name) for pod in self._probes for name in names])
         return verify.judge_names(
             "DNS inside",
-            "connected to a Service by short and full name and to a headless Service, from a pod on each node",
+            "connected to a Service by short and full name and to every pod of a headless one, from a pod on each node",
             {(pod.node, name): text for (pod, (name, _port)), text in trouble.items()},
         )
 
@@ -142,6 +147,15 @@ class Talk:
     def ask_service(self, name: str, request: str) -> Answer:
         """A few requests in a row to a Service of the namespace, from one node."""
         return self._dial(self._probes[0], name, 80, request, tries=_ROUND)
+
+    def _looked_up(self, pod: PodSeen, name: str, port: int, wanted: t.Collection[str]) -> Answer:
+        """What the name leads to, looked up anew for each request, until all that are wanted have answered."""
+        answer = self._dial(pod, name, port, "hostname")
+        tries = verify_workload.tries_for(len(wanted))
+        while not answer.trouble and len(answer.responses) < tries and not set(wanted) <= set(answer.responses):
+            more = self._dial(pod, name, port, "hostname")
+            answer = Answer(answer.responses + more.responses, more.errors)
+        return answer
 
     def _switch(self, pod: PodSeen, path: str) -> None:
         status, body = self._proxy.get(self._path(pod, path, SWITCH_PORT))

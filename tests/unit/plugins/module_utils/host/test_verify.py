@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import datetime
 import json
@@ -36,6 +37,7 @@ class Cluster:
         self.proxies = 0
         self.made = 0
         self.unready = ""
+        self.asked: collections.Counter[str] = collections.Counter()
 
     def put_up(self, objects: t.Sequence[Json]) -> None:
         if "apply" in self.broken:
@@ -104,6 +106,9 @@ class Cluster:
             if "endpoint" in self.broken:
                 backends = backends[:-1]
             backends = [name for name in backends if name != self.unready]
+            if "each" in host:
+                self.asked[source["metadata"]["name"]] += "headless" not in self.broken
+                backends = backends[self.asked[source["metadata"]["name"]] % len(backends) :][:1]
             return {"responses": [backends[(number + tries) % len(backends)] for number in range(max(tries, 1))]}
         target = next(pod for pod in self.pods.values() if pod["status"]["podIP"] == host)
         crossing = target["spec"]["nodeName"] != source["spec"]["nodeName"]
@@ -248,6 +253,7 @@ def test_a_cluster_that_works(run: t.Callable[..., dict[str, Check]]) -> None:
         ("kube-proxy", {"kube-proxy"}, "w1: connection refused (status 503)"),
         ("endpoint", {"service", "unready pod", "replacement"}, "never reached backend-"),
         ("dns", {"DNS inside"}, "no such host"),
+        ("headless", {"DNS inside"}, "from cp1: never reached backend-"),
         ("sent to", {"unready pod"}, "while it was not ready, from cp1: led to backend-"),
         ("deaf", {"unready pod"}, "did not take make-not-serving: refused (status 503)"),
         ("w2", {"nodes"}, "w2: Ready=False"),
