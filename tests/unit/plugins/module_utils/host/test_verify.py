@@ -103,7 +103,7 @@ class Cluster:
             return {"errors": [f"lookup {host}: no such host"]}
         backends = [name for name, pod in self.pods.items() if pod["metadata"]["labels"]["app"] == "backend"]
         if host == "10.96.1.1" or "backend" in host:
-            if "endpoint" in self.broken:
+            if "endpoint" in self.broken and "each" not in host:
                 backends = backends[:-1]
             backends = [name for name in backends if name != self.unready]
             if "each" in host:
