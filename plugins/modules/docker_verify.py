@@ -68,7 +68,7 @@ checks:
   type: list
   elements: dict
 table:
-  description: The findings as text, a line each.
+  description: The findings as text, with what was done and what was seen, in 120 columns.
   returned: always
   type: str
 slipway_report:

@@ -288,6 +288,17 @@ def test_roles_are_few_thin_and_typed() -> None:
     assert faults == []
 
 
+def test_a_red_cluster_does_not_hide_the_docker_hosts_nor_one_of_them_the_others() -> None:
+    """Ansible ends a playbook after a play in which every host of a batch has failed."""
+    cluster, docker, verdict = [play for play in load(ROOT / "playbooks/verify.yml") if "hosts" in play]
+    assert [set(task) & {"block", "rescue"} for task in cluster["tasks"]] == [{"block", "rescue"}]
+    (kept,) = [task["ansible.builtin.set_fact"] for task in cluster["tasks"][0]["rescue"]]
+    assert "serial" not in docker
+    (told,) = verdict["tasks"]
+    assert "ansible.builtin.fail" in told
+    assert [told["when"]] == [f"{name} | default(false)" for name in kept]
+
+
 def test_plays_gather_no_facts() -> None:
     gathering = [
         f"{name(path)}: {play.get('name')}"

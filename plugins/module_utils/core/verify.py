@@ -7,13 +7,17 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
+import ipaddress
+import itertools
 import re
+import textwrap
 import typing as t
 
 from .nodes import NodesSeen, unready
 from .verify_workload import PAYLOAD, parse_time
 
 _LONGEST = 200
+_COLUMNS, _DONE_COLUMNS = 120, 36
 # What fails because something else does, the most basic first.
 _CAUSES = {
     "kubelets": ("nodes",),
@@ -23,6 +27,7 @@ _CAUSES = {
     "DNS inside": ("nodes", "pod to pod", "kube-proxy", "service"),
     "DNS outside": ("nodes", "pod to pod", "kube-proxy", "service", "DNS inside"),
     "exec and logs": ("nodes", "kubelets"),
+    "unready pod": ("nodes", "controllers", "kubelets", "kube-proxy", "service"),
     "metrics": ("nodes", "kubelets"),
     "job and mounts": ("nodes", "controllers"),
     "ingress": ("nodes", "pod to pod"),
@@ -34,7 +39,7 @@ _CAUSES = {
     # A namespace goes only once every API has said what it holds there.
     "removal": ("metrics",),
     "autoscaler": ("metrics", "controllers", "DNS inside"),
-    "replacement": ("nodes", "controllers", "pod to pod", "kube-proxy", "service"),
+    "replacement": ("nodes", "controllers", "pod to pod", "kube-proxy", "service", "unready pod"),
 }
 
 
@@ -74,15 +79,24 @@ class Answer:
 
 
 def table(checks: t.Sequence[Check]) -> str:
-    """The findings as lines for a person; a failed one is followed by its hint."""
+    """The findings for a person: mark, aspect, seconds, what was done, what was seen; a failed one with its hint."""
     width = max((len(check.aspect) for check in checks), default=0)
     lines = []
     for check in checks:
         mark = "skip" if check.skipped else "ok" if check.ok else "FAIL"
-        lines.append(f"{mark:<4}  {check.aspect:<{width}}  {check.seconds:5.1f} s  {check.seen}".rstrip())
+        start = f"{mark:<4}  {check.aspect:<{width}}  {check.seconds:5.1f} s  "
+        done = _wrapped(check.done, _DONE_COLUMNS)
+        seen = _wrapped(check.seen, _COLUMNS - len(start) - _DONE_COLUMNS - 2)
+        rows = [f"{one:<{_DONE_COLUMNS}}  {other}" for one, other in itertools.zip_longest(done, seen, fillvalue="")]
         if not check.ok and check.hint:
-            lines.append(f"{'':<4}  {'':<{width}}  {'':>7}  -> {check.hint}")
+            rows += _wrapped(f"-> {check.hint}", _COLUMNS - len(start))
+        lines += [f"{start if number == 0 else ' ' * len(start)}{row}".rstrip() for number, row in enumerate(rows)]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    """Lines of no more than so many columns, unless a word is longer: a URL or an option stays whole."""
+    return textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def judge_readyz(answers: t.Mapping[str, t.Union[str, None]], bodies: t.Mapping[str, str]) -> Check:
@@ -215,14 +229,11 @@ def _pairs_hint(trouble: t.Mapping[tuple[str, str], str]) -> str:
 
 def judge_service(answers: t.Mapping[str, Answer], endpoints: t.Collection[str]) -> Check:
     """A Service's requests, by the node they came from: all answered, and every endpoint hit from every node."""
-    bad, total = {}, collections.Counter(dict.fromkeys(endpoints, 0))
-    for node, answer in answers.items():
+    total = collections.Counter(dict.fromkeys(endpoints, 0))
+    for answer in answers.values():
         total.update(answer.responses)
-        missed = sorted(set(endpoints) - set(answer.responses))
-        if answer.trouble:
-            bad[node] = answer.trouble
-        elif missed:
-            bad[node] = f"never reached {', '.join(missed)} in {len(answer.responses)} requests"
+    trouble = {node: service_trouble(answer, endpoints) for node, answer in answers.items()}
+    bad = {node: text for node, text in trouble.items() if text}
     hits = "/".join(str(total[name]) for name in sorted(total))
     seen = f"{sum(total.values())} requests from {len(answers)} nodes hit {len(endpoints)} endpoints {hits} times"
     return Check(
@@ -232,6 +243,37 @@ def judge_service(answers: t.Mapping[str, Answer], endpoints: t.Collection[str])
         "; ".join([seen, *_each(bad)]),
         hint="on that node see: systemctl status kube-proxy, journalctl -u kube-proxy, nft list table ip kube-proxy",
     )
+
+
+def judge_unready(pod: str, alone: str, without: t.Mapping[str, str], again: t.Mapping[str, str]) -> Check:
+    """A pod of a Service that was not ready and then was again: what went wrong, empty where nothing did.
+
+    ``alone`` is the pod's own trouble while it was not ready; the others are by the node from which the Service was
+    asked, while the pod was not ready and afterwards.
+    """
+    parts = [
+        *([f"{pod} itself did not answer while not ready: {alone}"] if alone else []),
+        *_each({f"while it was not ready, from {node}": text for node, text in without.items() if text}),
+        *_each({f"when it was ready again, from {node}": text for node, text in again.items() if text}),
+    ]
+    seen = f"{pod} served by itself but not through the Service, and through it again, as seen from {len(again)} nodes"
+    return Check(
+        "unready pod",
+        bool(without) and bool(again) and not parts,
+        "made a Service's pod unready, though it runs, and ready again",
+        "; ".join(parts or [seen]),
+        hint="see: systemctl status kube-controller-manager, on the nodes kubelet kube-proxy",
+    )
+
+
+def service_trouble(answer: Answer, endpoints: t.Collection[str]) -> str:
+    """Why one node's requests to a Service did not meet exactly these endpoints; empty if they did."""
+    missed, strange = sorted(set(endpoints) - set(answer.responses)), sorted(set(answer.responses) - set(endpoints))
+    if answer.trouble:
+        return answer.trouble
+    if missed:
+        return f"never reached {', '.join(missed)} in {len(answer.responses)} requests"
+    return f"led to {', '.join(strange)}" if strange else ""
 
 
 def judge_names(aspect: str, what: str, trouble: t.Mapping[tuple[str, str], str]) -> Check:
@@ -248,6 +290,24 @@ def judge_names(aspect: str, what: str, trouble: t.Mapping[tuple[str, str], str]
         ),
         hint="see: kubectl --namespace kube-system get pods -l k8s-app=kube-dns -o wide, and their logs",
     )
+
+
+def unresolved(answer: Answer) -> str:
+    """Why an answer does not prove that the pod found the name's address; empty if it does.
+
+    Nobody need listen there: agnhost names the address it has found in the error of a failed connection, too. Any
+    other error, such as a pod that cannot be asked, proves nothing.
+    """
+    dialled = re.search(r'"http://\[?([0-9A-Fa-f:.]+)\]?:\d+/', answer.errors[0]) if answer.errors else None
+    return "" if dialled and _is_address(dialled.group(1)) else answer.trouble
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def judge_streams(trouble: t.Mapping[str, str], execs: int) -> Check:

@@ -15,6 +15,9 @@ NAMESPACE_PREFIX = "slipway-verify-"
 VERIFY_LABEL = "slipway.cluster/verify"
 HTTP_PORT = 8080
 UDP_PORT = 8081
+# Where a backend's second program is told whether the pod counts as ready, and asked.
+SWITCH_PORT = 8082
+_READINESS_PORT = 8083
 # Longer than any pod network's packet, so that an MTU that is too large shows as a hanging connection.
 PAYLOAD = "slipway-" * 250
 # A namespace of a run that was killed; no run takes so long.
@@ -68,7 +71,7 @@ def workload_objects(*, namespace: str, image: str, nodes: int) -> list[Kubernet
     wall = {"podSelector": {"matchLabels": {"app": WALLED}}, "policyTypes": ["Ingress"]}
     return [
         _workload("DaemonSet", PROBE, namespace, image, tolerations=_EVERYWHERE),
-        _deployment(BACKEND, namespace, image, backends),
+        _with_switch(_deployment(BACKEND, namespace, image, backends), image),
         _deployment(WALLED, namespace, image, 1),
         _service(BACKEND, namespace, {"ports": ports}),
         _service(HEADLESS, namespace, {"ports": [{**ports[0], "port": HTTP_PORT}], "clusterIP": "None"}),
@@ -200,6 +203,22 @@ def _deployment(name: str, namespace: str, image: str, replicas: int) -> Kuberne
         }
     ]
     return item
+
+
+def _with_switch(deployment: KubernetesObject, image: str) -> KubernetesObject:
+    """The Deployment with a second program in each pod, which is ready or not as it is told: the first serves on."""
+    switch = _container(image)
+    switch["name"] = "switch"
+    switch["args"] = ["grpc-health-checking", f"--port={_READINESS_PORT}", f"--http-port={SWITCH_PORT}"]
+    # One refusal is enough, a slow answer is none.
+    switch["readinessProbe"] = {
+        "grpc": {"port": _READINESS_PORT},
+        "periodSeconds": 1,
+        "timeoutSeconds": 5,
+        "failureThreshold": 1,
+    }
+    deployment["spec"]["template"]["spec"]["containers"].append(switch)
+    return deployment
 
 
 def _workload(

@@ -67,9 +67,11 @@ def verify_cluster(machine: Machine, want: VerifyWant) -> list[Check]:
         checks = [first]
         try:
             with open_proxy(want.kubectl, want.kubeconfig) as proxy:
-                checks += run.checks(proxy)
+                # One after the other, so that an error keeps what was found before it.
+                for check in run.checks(proxy):
+                    checks.append(check)  # noqa: PERF402  # extend keeps nothing of a generator that fails
         except SlipwayError as error:
-            checks.append(Check("workload", ok=False, done="put up pods and Services", seen=str(error)))
+            checks.append(Check("verification", ok=False, done="went on with it", seen=str(error)))
         finally:
             last = _timed("removal", lambda: _check_removal(kubectl, namespace, max(_REMOVAL_SECONDS, want.timeout)))
         return verify.with_causes([*checks, last])
@@ -113,72 +115,84 @@ class _Run:
         self._namespace = namespace
         self._patience = patience
 
-    def checks(self, proxy: ApiProxy) -> list[Check]:
+    def checks(self, proxy: ApiProxy) -> t.Iterator[Check]:
         """Put up, ask, judge. Without pods there is nobody to ask, so what needs them is then left out."""
         find = self._patience.find
-        judged = find("nodes", lambda: verify.judge_nodes(summarize_nodes(self._kubectl.nodes()), self._want.nodes))
+        yield find("nodes", lambda: verify.judge_nodes(summarize_nodes(self._kubectl.nodes()), self._want.nodes))
         nodes = summarize_nodes(self._kubectl.nodes())
         ready = [name for name, node in nodes.nodes.items() if node.ready]
-        want, image = self._want, self._want.image
-        addons = AddonChecks(self._machine, self._kubectl, want.addons, self._namespace, image)
-        objects = verify_workload.workload_objects(namespace=self._namespace, image=image, nodes=len(ready))
-        objects += verify_addons.job_objects(self._namespace, image, verify_workload.POD_SECURITY)
-        self._kubectl.apply([verify_workload.namespace_object(self._namespace), *objects])
-        # An add-on whose API is missing is a finding of its own, not the end of all others.
-        unmade = self._put_up(addons)
-        checks = [
-            find("etcd", lambda: _check_etcd(self._want.etcd)),
-            find("controllers", lambda: _check_controllers(self._kubectl)),
-            judged,
-            find("kubelets", lambda: _check_node_health(proxy, nodes, "kubelets", "/proxy/healthz")),
-            find("kube-proxy", lambda: _check_node_health(proxy, nodes, "kube-proxy", ":10256/proxy/livez")),
-            find("metrics", lambda: addons.check_metrics(proxy, nodes)),
-            find("pod security", addons.check_refusal),
-            _timed("pods start", lambda: self._check_started(ready)),
-        ]
-        if not checks[-1].ok:
-            return checks
-        talk = Talk(self._kubectl, proxy, self._namespace, self._pods())
-        return [
-            *checks,
-            find("pod to pod", talk.check_pairs),
-            find("service", talk.check_service),
-            find("DNS inside", lambda: talk.check_names(self._want.domain)),
-            find("DNS outside", lambda: talk.check_outside(self._want.outside_name)),
-            find("exec and logs", talk.check_streams),
-            find("job and mounts", addons.check_job),
-            find("network policy", talk.check_policy),
-            *unmade,
-            find("ingress", addons.check_ingress),
-            find("gateway", addons.check_gateway),
-            find("load balancer", addons.check_balanced),
-            _timed("volume", lambda: addons.check_volume(timeout=want.timeout)),
-            _timed("replacement", lambda: self._check_replacement(talk)),
-            *self._full(talk),
-        ]
+        addons = AddonChecks(self._machine, self._kubectl, self._want.addons, self._namespace, self._want.image)
+        # What pods need to start passes while others are asked.
+        unmade = self._put_up(len(ready))
+        routeless = [] if unmade else self._put_up_addons(addons)
+        yield find("etcd", lambda: _check_etcd(self._want.etcd))
+        yield find("controllers", lambda: _check_controllers(self._kubectl))
+        yield find("kubelets", lambda: _check_node_health(proxy, nodes, "kubelets", "/proxy/healthz"))
+        yield find("kube-proxy", lambda: _check_node_health(proxy, nodes, "kube-proxy", ":10256/proxy/livez"))
+        yield find("metrics", lambda: addons.check_metrics(proxy, nodes))
+        if unmade:
+            yield from unmade
+            return
+        yield find("pod security", addons.check_refusal)
+        started = _timed("pods start", lambda: self._check_started(ready))
+        yield started
+        if started.ok:
+            talk = Talk(self._kubectl, proxy, self._namespace, self._pods())
+            yield from self._talked(talk)
+            yield from routeless
+            yield from self._use_addons(addons)
+            yield _timed("unready pod", lambda: talk.check_unready(timeout=self._want.timeout / 3))
+            yield _timed("replacement", lambda: self._check_replacement(talk))
+            yield from self._full(talk)
 
-    def _put_up(self, addons: AddonChecks) -> list[Check]:
-        """What the add-ons' questions need; what the API refuses is a finding."""
-        try:
-            self._kubectl.apply(addons.objects())
-        except SlipwayError as error:
-            hint = "apply puts an add-on's definitions back"
-            return [Check("add-ons", ok=False, done="made routes and a Service", seen=str(error), hint=hint)]
-        return []
+    def _talked(self, talk: Talk) -> t.Iterator[Check]:
+        """What pods can say of each other."""
+        find = self._patience.find
+        yield find("pod to pod", talk.check_pairs)
+        yield find("service", talk.check_service)
+        yield find("DNS inside", lambda: talk.check_names(self._want.domain))
+        yield find("DNS outside", lambda: talk.check_outside(self._want.outside_name))
+        yield find("exec and logs", talk.check_streams)
+        yield find("network policy", talk.check_policy)
 
-    def _full(self, talk: Talk) -> list[Check]:
+    def _use_addons(self, addons: AddonChecks) -> t.Iterator[Check]:
+        """What add-ons do for pods."""
+        find = self._patience.find
+        yield find("job and mounts", addons.check_job)
+        yield find("ingress", addons.check_ingress)
+        yield find("gateway", addons.check_gateway)
+        yield find("load balancer", addons.check_balanced)
+        yield _timed("volume", lambda: addons.check_volume(timeout=self._want.timeout))
+
+    def _put_up(self, nodes: int) -> list[Check]:
+        """The workload in its namespace."""
+        where = {"namespace": self._namespace, "image": self._want.image}
+        objects = [
+            verify_workload.namespace_object(self._namespace),
+            *verify_workload.workload_objects(**where, nodes=nodes),
+            *verify_addons.job_objects(self._namespace, self._want.image, verify_workload.POD_SECURITY),
+        ]
+        return _unmade("workload", "put up pods and Services", lambda: self._kubectl.apply(objects))
+
+    def _put_up_addons(self, addons: AddonChecks) -> list[Check]:
+        """What the add-ons' questions need: one whose API is missing is a finding, not the end of all others."""
+        hint = "apply puts an add-on's definitions back"
+        return _unmade("add-ons", "made routes and a Service", lambda: self._kubectl.apply(addons.objects()), hint)
+
+    def _full(self, talk: Talk) -> t.Iterator[Check]:
         """The longer questions, if they are wanted."""
         if not self._want.full:
-            return []
+            return
         full = FullChecks(self._machine, self._kubectl, talk, self._namespace, self._want.image)
-        full.put_up()
-        addons = self._want.addons
-        return [
-            _timed("rolling update", full.check_rollout),
-            _timed("bad version", full.check_bad_version),
-            _timed("liveness", full.check_liveness),
-            _timed("autoscaler", lambda: full.check_autoscaler(metrics=addons.metrics)),
-        ]
+        unmade = _unmade("longer questions", "put up what they are asked of", full.put_up)
+        yield from unmade
+        if unmade:
+            return
+        metrics = self._want.addons.metrics
+        yield _timed("rolling update", full.check_rollout)
+        yield _timed("bad version", full.check_bad_version)
+        yield _timed("liveness", full.check_liveness)
+        yield _timed("autoscaler", lambda: full.check_autoscaler(metrics=metrics))
 
     def _pods(self) -> dict[str, t.Any]:
         listing = self._kubectl.json(["get", "pods", f"--namespace={self._namespace}"])
@@ -328,6 +342,15 @@ def _remove(kubectl: Kubectl, namespaces: t.Sequence[str], *, wait: float = 0) -
     if namespaces:
         waiting = [f"--timeout={wait:g}s"] if wait else ["--wait=false"]
         kubectl.run(["delete", "namespace", "--ignore-not-found", *waiting, *namespaces], timeout=wait + 60)
+
+
+def _unmade(aspect: str, done: str, make: t.Callable[[], None], hint: str = "") -> list[Check]:
+    """The red line for what the API refuses to take; nothing if it took it."""
+    try:
+        make()
+    except SlipwayError as error:
+        return [Check(aspect, ok=False, done=done, seen=str(error), hint=hint)]
+    return []
 
 
 def _timed(aspect: str, step: t.Callable[[], Check]) -> Check:

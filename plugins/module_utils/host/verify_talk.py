@@ -12,8 +12,9 @@ import typing as t
 import urllib.parse
 
 from ..core import verify, verify_workload
+from ..core.problems import Problem, SlipwayError
 from ..core.verify import Answer, Check
-from ..core.verify_workload import BACKEND, HEADLESS, HTTP_PORT, PAYLOAD, PROBE, UDP_PORT, WALLED, PodSeen
+from ..core.verify_workload import BACKEND, HEADLESS, HTTP_PORT, PAYLOAD, PROBE, SWITCH_PORT, UDP_PORT, WALLED, PodSeen
 from .api_proxy import ApiProxy
 from .kubectl import Kubectl
 
@@ -48,37 +49,39 @@ class Talk:
 
     def check_service(self) -> Check:
         """The ClusterIP from each node, often enough to meet every endpoint."""
-        address = self._service_address()
-        tries = verify_workload.tries_for(len(self._backends))
+        return verify.judge_service(self._service_answers(), [pod.name for pod in self._backends])
 
-        def ask(pod: PodSeen) -> Answer:
-            answer = self._dial(pod, address, 80, "hostname")
-            while not answer.trouble and len(answer.responses) < tries:
-                more = self._dial(pod, address, 80, "hostname", tries=_ROUND)
-                answer = Answer(answer.responses + more.responses, more.errors)
-            return answer
-
-        answers = parallel(ask, self._probes)
-        return verify.judge_service(
-            {pod.node: answer for pod, answer in answers.items()}, [pod.name for pod in self._backends]
-        )
+    def check_unready(self, *, timeout: float) -> Check:
+        """A pod that is not ready is left out while it serves on, and taken in again, each within ``timeout``."""
+        pod = self._backends[0]
+        every = {each.name for each in self._backends}
+        self._switch(pod, "make-not-serving")
+        without = self._until_met(every - {pod.name}, timeout)
+        alone = self._dial(self._probes[0], pod.ip, HTTP_PORT, "hostname").trouble
+        self._switch(pod, "make-serving")
+        return verify.judge_unready(pod.name, alone, without, self._until_met(every, timeout))
 
     def check_names(self, domain: str) -> Check:
-        """A Service by its short and its full name, a headless one by its full name, from each node."""
+        """A Service by its short and its full name, a headless one by its full name, from each node.
+
+        A headless name stands for the addresses of all pods, in a new order each time it is asked for.
+        """
         suffix = f"{self._namespace}.svc.{domain}"
-        names = [(BACKEND, 80), (f"{BACKEND}.{suffix}", 80), (f"{HEADLESS}.{suffix}", HTTP_PORT)]
+        headless = f"{HEADLESS}.{suffix}"
+        names = [(BACKEND, 80), (f"{BACKEND}.{suffix}", 80), (headless, HTTP_PORT)]
         backends = {pod.name for pod in self._backends}
 
         def ask(question: tuple[PodSeen, tuple[str, int]]) -> str:
             pod, (name, port) = question
+            if name == headless:
+                return verify.service_trouble(self._looked_up(pod, name, port, backends), backends)
             answer = self._dial(pod, name, port, "hostname")
-            wrong = set(answer.responses) - backends
-            return answer.trouble or (f"led to {', '.join(sorted(wrong))}" if wrong else "")
+            return verify.service_trouble(answer, backends & set(answer.responses))
 
         trouble = parallel(ask, [(pod, name) for pod in self._probes for name in names])
         return verify.judge_names(
             "DNS inside",
-            "connected to a Service by short and full name and to a headless Service, from a pod on each node",
+            "connected to a Service by short and full name and to every pod of a headless one, from a pod on each node",
             {(pod.node, name): text for (pod, (name, _port)), text in trouble.items()},
         )
 
@@ -92,9 +95,7 @@ class Talk:
             return verify.skipped("DNS outside", f"this host does not resolve {name} either")
 
         def ask(pod: PodSeen) -> str:
-            # Nobody need listen there: a failed connection has resolved the name, a failed look-up says so.
-            answer = self._dial(pod, name, 9, "hostname")
-            return answer.trouble if "lookup " in answer.trouble or "param are invalid" in answer.trouble else ""
+            return verify.unresolved(self._dial(pod, name, 9, "hostname"))
 
         trouble = parallel(ask, self._probes)
         return verify.judge_names(
@@ -147,6 +148,42 @@ class Talk:
         """A few requests in a row to a Service of the namespace, from one node."""
         return self._dial(self._probes[0], name, 80, request, tries=_ROUND)
 
+    def _looked_up(self, pod: PodSeen, name: str, port: int, wanted: t.Collection[str]) -> Answer:
+        """What the name leads to, looked up anew for each request, until all that are wanted have answered."""
+        answer = self._dial(pod, name, port, "hostname")
+        tries = verify_workload.tries_for(len(wanted))
+        while not answer.trouble and len(answer.responses) < tries and not set(wanted) <= set(answer.responses):
+            more = self._dial(pod, name, port, "hostname")
+            answer = Answer(answer.responses + more.responses, more.errors)
+        return answer
+
+    def _switch(self, pod: PodSeen, path: str) -> None:
+        status, body = self._proxy.get(self._path(pod, path, SWITCH_PORT))
+        if status != 200:
+            raise SlipwayError(Problem(pod.name, f"did not take {path}: {message(status, body)}"))
+
+    def _until_met(self, names: t.Collection[str], timeout: float) -> dict[str, str]:
+        """Each node's trouble with the Service once exactly these pods answer there, or when time is over."""
+
+        def look() -> dict[str, str]:
+            return {node: verify.service_trouble(each, names) for node, each in self._service_answers().items()}
+
+        return soon(look, lambda trouble: not any(trouble.values()), seconds=timeout)
+
+    def _service_answers(self) -> dict[str, Answer]:
+        """What each node is told by the Service's address, asked often enough to meet every endpoint."""
+        address = self._service_address()
+        tries = verify_workload.tries_for(len(self._backends))
+
+        def ask(pod: PodSeen) -> Answer:
+            answer = self._dial(pod, address, 80, "hostname")
+            while not answer.trouble and len(answer.responses) < tries:
+                more = self._dial(pod, address, 80, "hostname", tries=_ROUND)
+                answer = Answer(answer.responses + more.responses, more.errors)
+            return answer
+
+        return {pod.node: answer for pod, answer in parallel(ask, self._probes).items()}
+
     def _service_address(self) -> str:
         service = self._kubectl.json(["get", "service", BACKEND, f"--namespace={self._namespace}"])
         return str(service["spec"]["clusterIP"])
@@ -184,8 +221,8 @@ class Talk:
             return ""
         return f"exec: {(output.stderr or output.stdout).strip() or 'no output'}"
 
-    def _path(self, pod: PodSeen, rest: str) -> str:
-        return f"/api/v1/namespaces/{self._namespace}/pods/{pod.name}:{HTTP_PORT}/proxy/{rest}"
+    def _path(self, pod: PodSeen, rest: str, port: int = HTTP_PORT) -> str:
+        return f"/api/v1/namespaces/{self._namespace}/pods/{pod.name}:{port}/proxy/{rest}"
 
 
 def parallel(ask: t.Callable[[_Key], t.Any], keys: t.Sequence[_Key]) -> dict[_Key, t.Any]:

@@ -80,6 +80,11 @@ GOOD: list[tuple[str, Check, str]] = [
         "5 requests from 2 nodes hit 2 endpoints 3/2 times",
     ),
     ("names", verify.judge_names("DNS", "", {("a", "n"): "", ("a", "m"): ""}), "2 of 2 answers: 2 names from 1 nodes"),
+    (
+        "an unready pod",
+        verify.judge_unready("x", "", {"a": "", "b": ""}, {"a": "", "b": ""}),
+        "x served by itself but not through the Service, and through it again, as seen from 2 nodes",
+    ),
     ("streams", verify.judge_streams({"a": ""}, 1), "logs from 1 nodes, exec on 1"),
     ("policy", verify.judge_policy(Answer(("walled",))), "not enforced"),
     ("policy with an engine", verify.judge_policy(Answer(errors=("timeout",))), "enforced"),
@@ -143,6 +148,23 @@ BAD: list[tuple[str, Check, str]] = [
         verify.judge_service({"a": Answer(("x", "x"))}, ["x", "y"]),
         "a: never reached y in 2 requests",
     ),
+    ("a stranger answers", verify.judge_service({"a": Answer(("x", "z"))}, ["x"]), "a: led to z"),
+    (
+        "an unready pod is sent to",
+        verify.judge_unready("x", "", {"a": "led to x", "b": ""}, {"a": "", "b": ""}),
+        "while it was not ready, from a: led to x",
+    ),
+    (
+        "a pod that is ready again is not sent to",
+        verify.judge_unready("x", "", {"a": ""}, {"a": "never reached x in 22 requests"}),
+        "when it was ready again, from a: never reached x in 22 requests",
+    ),
+    (
+        "an unready pod has died",
+        verify.judge_unready("x", "refused", {"a": ""}, {"a": ""}),
+        "x itself did not answer while not ready: refused",
+    ),
+    ("nobody asks for an unready pod", verify.judge_unready("x", "", {}, {}), "0 nodes"),
     ("no answer from a service", verify.judge_service({"a": Answer(errors=("refused",))}, ["x"]), "a: refused"),
     ("an empty answer", verify.judge_service({"a": Answer()}, ["x"]), "a: an empty answer"),
     (
@@ -181,18 +203,47 @@ def test_many_troubles_are_counted() -> None:
 def test_a_table_shows_every_finding_and_the_hint_of_a_failed_one() -> None:
     lines = table(
         [
-            Check("nodes", ok=True, done="", seen="3 of 3", hint="unused", seconds=1.26),
-            Check("pod to pod", ok=False, done="", seen="a -> b", hint="look there"),
+            Check("nodes", ok=True, done="read every Node", seen="3 of 3", hint="unused", seconds=1.26),
+            Check("pod to pod", ok=False, done="asked one pod after the other from each node", seen="a", hint="there"),
             verify.skipped("etcd", "elsewhere"),
         ]
     ).splitlines()
     assert lines == [
-        "ok    nodes         1.3 s  3 of 3",
-        "FAIL  pod to pod    0.0 s  a -> b",
-        "                           -> look there",
-        "skip  etcd          0.0 s  skipped: elsewhere",
+        "ok    nodes         1.3 s  read every Node                       3 of 3",
+        "FAIL  pod to pod    0.0 s  asked one pod after the other from    a",
+        "                           each node",
+        "                           -> there",
+        "skip  etcd          0.0 s                                        skipped: elsewhere",
     ]
     assert table([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(errors=('Get "http://192.0.2.7:9/hostname": dial tcp 192.0.2.7:9: connect: connection refused',)), ""),
+        (Answer(errors=('Get "http://192.0.2.7:9/hostname": context deadline exceeded (Client.Timeout)',)), ""),
+        (Answer(errors=('Get "http://[2001:db8::7]:9/hostname": dial tcp: network is unreachable',)), ""),
+        (Answer(("something listens",)), ""),
+        (Answer(errors=("host and/or port param are invalid. lookup x.test on 10.96.0.10: no such host",)), "lookup"),
+        (Answer(errors=("no endpoints available for service (status 503)",)), "status 503"),
+        (Answer(errors=("no answer within 12 s when asked through the API server",)), "no answer"),
+        (Answer(errors=('Get "http://dead.beef:9/hostname": no address of that',)), "no address"),
+        (Answer(), "an empty answer"),
+    ],
+)
+def test_only_an_address_proves_that_a_name_was_resolved(answer: Answer, said: str) -> None:
+    assert said in verify.unresolved(answer)
+    assert bool(verify.unresolved(answer)) == bool(said)
+
+
+def test_a_table_is_no_wider_than_a_screen() -> None:
+    words = Check("bad version", ok=False, done="did " * 40, seen="a word " * 60, hint="see: this " * 20)
+    url = "https://" + "x" * 100
+    text = table([words, Check("nodes", ok=True, done="asked", seen=f"then\n{url} was there")])
+    assert {len(line) <= 120 for line in text.splitlines() if url not in line} == {True}
+    assert sum(url in line for line in text.splitlines()) == 1
+    assert (text.count("did"), text.count("word"), text.count("this")) == (40, 60, 20)
 
 
 def pod(app: str, node: str = "", *, ready: bool = True, **status: t.Any) -> dict[str, t.Any]:
@@ -274,12 +325,22 @@ def test_the_workload_keeps_to_itself_and_to_the_restricted_standard() -> None:
     objects = workload_objects(namespace="slipway-verify-x", image="i", nodes=3)
     assert {item["metadata"]["namespace"] for item in objects} == {"slipway-verify-x"}
     pods = [item["spec"]["template"]["spec"] for item in objects if item["apiVersion"] == "apps/v1"]
-    assert len(pods) == 3
+    assert [len(each["containers"]) for each in pods] == [1, 2, 1]
     for each in pods:
         assert each["securityContext"]["runAsNonRoot"]
         assert each["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert each["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-        assert not each["containers"][0]["securityContext"]["allowPrivilegeEscalation"]
+        for container in each["containers"]:
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert not container["securityContext"]["allowPrivilegeEscalation"]
+
+
+def test_a_backend_is_ready_only_if_its_switch_says_so() -> None:
+    objects = workload_objects(namespace="slipway-verify-x", image="i", nodes=3)
+    (backend,) = [each for each in objects if each["kind"] == "Deployment" and each["metadata"]["name"] == "backend"]
+    served, switch = backend["spec"]["template"]["spec"]["containers"]
+    assert "httpGet" in served["readinessProbe"]
+    assert switch["args"] == ["grpc-health-checking", "--port=8083", "--http-port=8082"]
+    assert switch["readinessProbe"]["grpc"] == {"port": 8083}
 
 
 def test_a_full_disk_is_looked_for_on_its_node() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import datetime
 import json
@@ -35,10 +36,14 @@ class Cluster:
         self.pods: dict[str, Json] = {}
         self.proxies = 0
         self.made = 0
+        self.unready = ""
+        self.asked: collections.Counter[str] = collections.Counter()
 
     def put_up(self, objects: t.Sequence[Json]) -> None:
         if "apply" in self.broken:
             raise SlipwayError(Problem("kubectl apply", "refused"))
+        if "full" in self.broken and any(item["metadata"]["name"] == "rolled" for item in objects):
+            raise SlipwayError(Problem("kubectl apply", "quota exceeded"))
         for item in objects:
             if item["kind"] == "Namespace":
                 self.namespaces[item["metadata"]["name"]] = "now"
@@ -81,6 +86,10 @@ class Cluster:
             down = "kube-proxy" in self.broken and "10256/proxy/livez" in path and "w1" in path
             return (503, '{"message": "connection refused"}') if down else (200, "ok")
         name = url.path.split("/pods/")[1].partition("/")[0].partition(":")[0]
+        if "make-" in url.path:
+            deaf = "deaf" in self.broken
+            self.unready = name if url.path.endswith("make-not-serving") and "sent to" not in self.broken else ""
+            return (503, "refused") if deaf else (200, "1s")
         if url.path.endswith("/log"):
             return 200, "Started HTTP server on port 8080"
         if url.path.endswith("/exit"):
@@ -94,8 +103,12 @@ class Cluster:
             return {"errors": [f"lookup {host}: no such host"]}
         backends = [name for name, pod in self.pods.items() if pod["metadata"]["labels"]["app"] == "backend"]
         if host == "10.96.1.1" or "backend" in host:
-            if "endpoint" in self.broken:
+            if "endpoint" in self.broken and "each" not in host:
                 backends = backends[:-1]
+            backends = [name for name in backends if name != self.unready]
+            if "each" in host:
+                self.asked[source["metadata"]["name"]] += "headless" not in self.broken
+                backends = backends[self.asked[source["metadata"]["name"]] % len(backends) :][:1]
             return {"responses": [backends[(number + tries) % len(backends)] for number in range(max(tries, 1))]}
         target = next(pod for pod in self.pods.values() if pod["status"]["podIP"] == host)
         crossing = target["spec"]["nodeName"] != source["spec"]["nodeName"]
@@ -209,6 +222,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, Check]]:
             nodes=options.get("nodes", {}),
             etcd=Etcdctl(Machine(), "", (), "", "", ""),
             timeout=1,
+            full=options.get("full", False),
         )
         return {check.aspect: check for check in verify.verify_cluster(Impatient(), want)}
 
@@ -237,8 +251,11 @@ def test_a_cluster_that_works(run: t.Callable[..., dict[str, Check]]) -> None:
         ("image", {"pods start"}, "; probe-1: Failed: no such image"),
         ("pods", {"pod to pod"}, "cp1 -> w1: UDP: read udp: i/o timeout"),
         ("kube-proxy", {"kube-proxy"}, "w1: connection refused (status 503)"),
-        ("endpoint", {"service", "replacement"}, "never reached backend-"),
+        ("endpoint", {"service", "unready pod", "replacement"}, "never reached backend-"),
         ("dns", {"DNS inside"}, "no such host"),
+        ("headless", {"DNS inside"}, "from cp1: never reached backend-"),
+        ("sent to", {"unready pod"}, "while it was not ready, from cp1: led to backend-"),
+        ("deaf", {"unready pod"}, "did not take make-not-serving: refused (status 503)"),
         ("w2", {"nodes"}, "w2: Ready=False"),
     ],
 )
@@ -249,6 +266,34 @@ def test_what_is_broken_is_found_and_all_is_removed(
     checks = run(cluster)
     assert failed(checks) == aspects
     assert any(said in checks[aspect].seen for aspect in aspects)
+    assert (cluster.namespaces, cluster.proxies) == ({}, 0)
+
+
+def test_what_the_longer_questions_lack_is_a_finding_of_its_own(run: t.Callable[..., dict[str, Check]]) -> None:
+    cluster = Cluster("full")
+    quick, checks = run(Cluster()), run(cluster, full=True)
+    assert failed(checks) == {"longer questions"}
+    assert "quota exceeded" in checks["longer questions"].seen
+    assert set(checks) == {*quick, "longer questions"}
+    assert (cluster.namespaces, cluster.proxies) == ({}, 0)
+
+
+def test_what_needs_no_pods_is_asked_though_none_can_be_made(run: t.Callable[..., dict[str, Check]]) -> None:
+    assert {"nodes", "etcd", "controllers", "kubelets", "kube-proxy"} < set(run(Cluster("apply")))
+
+
+def test_an_error_on_the_way_keeps_what_was_found_before(
+    run: t.Callable[..., dict[str, Check]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_arguments: t.Any) -> t.Any:
+        raise SlipwayError(Problem("kubectl get", "the API is gone"))
+
+    cluster = Cluster()
+    monkeypatch.setattr(verify, "Talk", gone)
+    checks = run(cluster)
+    assert failed(checks) == {"verification"}
+    assert "the API is gone" in checks["verification"].seen
+    assert {"nodes", "kube-proxy", "pods start", "removal"} < set(checks)
     assert (cluster.namespaces, cluster.proxies) == ({}, 0)
 
 
