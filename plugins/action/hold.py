@@ -28,9 +28,9 @@ class ActionModule(ActionBase):
         try:
             done = self._module(arguments, task_vars)
         except AnsibleConnectionFailure as error:
-            if arguments.get("state") != "renewed":
+            if arguments.get("state", "present") == "present":
                 raise
-            return result | {"changed": False, "msg": f"does not answer, so the hold is not renewed there: {error}"}
+            return result | {"changed": False, "msg": f"does not answer, so its hold is left as it is: {error}"}
         met = str(((done.get("held") or {}).get("hold") or {}).get("run") or "")
         if met and is_dead(met):
             done = self._module({**arguments, "dead": [met]}, task_vars)

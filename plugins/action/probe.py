@@ -8,6 +8,7 @@ import shlex
 import time
 import typing as t
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
@@ -32,13 +33,24 @@ class ActionModule(ActionBase):
         end = time.monotonic() + self._patience(task_vars or {})
         while True:
             before = time.time()
-            seen = self._execute_module(module_name="slipway.cluster.probe", module_args=arguments, task_vars=task_vars)
+            try:
+                seen = self._module(arguments, task_vars)
+            except AnsibleConnectionFailure as error:
+                if not boolean(self._task.args.get("silent_ok", False)):
+                    raise
+                return result | {"changed": False, "msg": f"does not answer: {error}"}
             if time.monotonic() >= end or not _is_held(seen):
                 break
             time.sleep(WAIT_SECONDS)
         if seen.get("failed") and not seen.get("problems"):
             seen = self._in_words(seen, task_vars or {})
         return result | seen | {"clock": {"before": before, "after": time.time()}}
+
+    def _module(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        seen: dict[str, t.Any] = self._execute_module(
+            module_name="slipway.cluster.probe", module_args=arguments, task_vars=task_vars
+        )
+        return seen
 
     def _patience(self, task_vars: t.Mapping[str, t.Any]) -> int:
         """How long to wait for another run; one that only looks does not wait."""

@@ -22,7 +22,8 @@ options:
   state:
     description:
       - V(present) holds the host, V(absent) lets it go.
-      - V(renewed) is V(present) for a run that goes on; a host that does not answer is passed over.
+      - V(renewed) is V(present) for a run that goes on.
+      - A host that does not answer is an error for V(present), and is passed over otherwise.
     type: str
     choices: [present, renewed, absent]
     default: present

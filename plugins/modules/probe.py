@@ -20,6 +20,10 @@ options:
     type: list
     elements: str
     default: []
+  silent_ok:
+    description: A host that does not answer is no error; the result has no C(probe) then.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Does the same in check mode.
@@ -57,7 +61,10 @@ from ansible_collections.slipway.cluster.plugins.module_utils.host.probe import 
 
 def main() -> None:
     """Module entry."""
-    spec = {"sysctls": {"type": "list", "elements": "str", "default": []}}
+    spec = {
+        "sysctls": {"type": "list", "elements": "str", "default": []},
+        "silent_ok": {"type": "bool", "default": False},
+    }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     begin = time.monotonic()
     try:

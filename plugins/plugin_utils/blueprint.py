@@ -120,10 +120,7 @@ def _names(lock: Lock, kind: str) -> set[str]:
 
 
 def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
-    """Everything the plays need, as data; SlipwayError with all problems of spec, preflight and plan.
-
-    ``loader`` reads files that may be vaults.
-    """
+    """Everything the plays need, as data; SlipwayError with all problems. ``loader`` reads files that may be vaults."""
     spec = load(inputs.hosts, version_sets())
     problems: list[Problem] = []
     lock, bundle = _attempt(functools.partial(read_lock, spec), problems) or (None, "")
@@ -137,8 +134,8 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     warnings = _preflight(spec, probes, inputs, lock, problems)
     own = _attempt(functools.partial(read_manifests, spec.manifests, loader), problems) or []
     lacks = addons.lacks(spec, _names(lock, "image"), _names(lock, "objects"), spec.bundle or "lock") if lock else []
-    problems += [problem for problem in lacks if not problem.warning]
-    warnings += [problem for problem in lacks if problem.warning]
+    for problem in lacks:
+        (warnings if problem.warning else problems).append(problem)
     versions = {**spec.versions, **(lock.versions if lock else {})}
     layout, nodes = resolve(dataclasses.replace(spec, versions=versions), probes, _cluster_id(probes))
     known = {name: planner.observation(inputs.probes[name]) for name in probes if name in nodes}
@@ -150,25 +147,22 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     (problems if inputs.verb else warnings).extend(refusals(held, inputs.run, warning=not inputs.verb))
     if problems or lock is None:
         raise SlipwayError([*problems, *spec.warnings, *warnings])
-    zipapp = base64.b64encode(build_keeper()).decode()
-    gate = base64.b64encode(read_metrics_gate()).decode()
+    zipapp, gate = (base64.b64encode(content).decode() for content in (build_keeper(), read_metrics_gate()))
     seen = {name: own for name, own in known.items() if name not in outside}
     others = {name: own for name, own in known.items() if name in outside}
     secrets = {registry.PASSWORD_FILE: _htpasswd(spec, layout)} if spec.registries else {}
     context = planner.Context(spec, layout, nodes, seen, lock, verdict, zipapp, others, secrets, gate)
     # What stands in the way of an apply is no reason not to take out what is in its way.
     plan = planner.build(context, whole=inputs.verb != "remove")
-    warnings += [dataclasses.replace(problem, warning=True) for problem in plan.refused]
     leader = known.get(verdict.leader)
+    warnings += [dataclasses.replace(problem, warning=True) for problem in plan.refused]
     warnings += foreign(layout, nodes, verdict.members, leader.nodes if leader else None, context.units)
     data = _data(spec, layout, nodes, plan, lock, bundle)
-    data |= {"registry": _registry(layout, context), "docker": _docker(spec), "roster": _roster(context, plan)}
+    data |= {"registry": _registry(layout, context), "roster": _roster(context, plan), "members": _members(verdict)}
     data["seed_params"]["held"] = sorted(seen[plan.seed].artifacts.blobs) if plan.seed else []
-    data["sealing"] = _sealing(context, plan)
     data["gate"] = _gate(context, frozenset(spec.nodes) - outside - frozenset(known))
-    data["allowed"] = planner.allowed_nodes(context, plan.joining)
+    data |= {"sealing": _sealing(context, plan), "allowed": planner.allowed_nodes(context, plan.joining)}
     data |= {"holders": _holders(spec, held), "silence": _silence(spec, inputs.verb)}
-    data["members"] = [dataclasses.asdict(member) for member in verdict.members]
     recorded = inputs.probes[verdict.leader].get("record") if leader else None
     data["unrecorded"] = bool(leader and leader.nodes) and unrecorded(recorded, data["record"])
     if data["unrecorded"] and not plan.pending:
@@ -182,6 +176,11 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
         "notices": [problem.as_dict() for problem in (*_left_out(spec, inputs), *_told_later(context, outside))],
         "explain": {name: [list(map(str, row)) for row in explain(spec, name)] for name in spec.nodes},
     }
+
+
+def _members(verdict: evidence.Evidence) -> list[dict[str, t.Any]]:
+    """The members of etcd as the module etcd_member shows them."""
+    return [dataclasses.asdict(member) for member in verdict.members]
 
 
 def _left_out(spec: ClusterSpec, inputs: Inputs) -> list[Problem]:
@@ -319,6 +318,7 @@ def _data(
     seed_address = nodes[plan.seed].address if plan.seed else ""
     return {
         "cluster": spec.name,
+        "docker": _docker(spec),
         "endpoint": str(spec.endpoint) if spec.endpoint else f"{nodes[plan.leader].address}:{layout.api_port}",
         "leader": plan.leader,
         "seed": plan.seed,

@@ -355,7 +355,7 @@ def with_programs(seen: Observation, brought: t.Iterable[Change]) -> Observation
         if verb not in (UNPACK, ACTIVATE):
             continue
         for name, unit in units.items():
-            *_, component, _current, program = ["", "", *unit.program.split("/")]
+            component, _current, program = ["", "", *unit.program.split("/")][-3:]
             if component != artifact.name:
                 continue
             if verb == ACTIVATE:

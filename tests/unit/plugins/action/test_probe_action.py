@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import typing as t
+from unittest import mock
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
 
 from ansible_collections.slipway.cluster.plugins.action.probe import ActionModule
 
@@ -67,3 +69,26 @@ def test_where_no_interpreter_is_known_nothing_is_asked(setting: str) -> None:
     variables = {"inventory_hostname": "w1", "ansible_python_interpreter": setting}
     assert host._in_words(dict(BROKEN), variables) == BROKEN
     assert host.asked == []
+
+
+class Silent(ActionModule):
+    """On a host that does not answer."""
+
+    def _module(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        raise AnsibleConnectionFailure("no route to host")
+
+
+def silent(**args: t.Any) -> dict[str, t.Any]:
+    task = mock.MagicMock(check_mode=False, async_val=0, args=args)
+    action = Silent(task, *(mock.MagicMock() for _ in range(5)))
+    action._templar = t.cast("t.Any", Templar())
+    return action.run(task_vars={})
+
+
+def test_a_silent_host_is_unreachable_unless_its_silence_is_an_answer() -> None:
+    """``ignore_unreachable`` does not do: with ``run_once``, ansible-core 2.21 ends the play of all hosts for it."""
+    said = silent(silent_ok=True)
+    assert "no route to host" in said["msg"]
+    assert not {"failed", "unreachable", "probe"} & set(said)
+    with pytest.raises(AnsibleConnectionFailure):
+        silent()
