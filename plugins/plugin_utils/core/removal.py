@@ -188,12 +188,7 @@ def _stranger(
     if name not in nodes:
         return _strange_member(name, request, hosts, nodes, strangers)
     if not request.dead:
-        return Problem(
-            name,
-            "is a Node whose host is no longer in the inventory, so it cannot be contacted",
-            "a host in the inventory, or one that is switched off for good",
-            "put it back into the inventory; or make sure that it is off for good and add --dead (slipway_remove_dead)",
-        )
+        return _perhaps_alive(name, "is a Node whose host is no longer in the inventory, so it cannot be contacted")
     control_plane = "node-role.kubernetes.io/control-plane" in nodes[name]
     return Removal(name, name, False, True, True, control_plane, control_plane or bool(strangers))
 
@@ -220,14 +215,19 @@ def _strange_member(
     if owner:
         return Problem(name, f"is the etcd member of host {owner}", "a host's name", f"name the host: {owner}")
     if member.healthy or not request.dead:
-        return Problem(
-            name,
-            f"is an etcd member ({' '.join(member.peer_urls)}) whose host is not in the inventory, and "
-            + ("it is healthy" if member.healthy else "nobody has said that it is dead"),
-            "a host in the inventory, or one that is switched off for good",
-            "put it back into the inventory; or make sure that it is off for good and add --dead (slipway_remove_dead)",
-        )
+        state = "it is healthy" if member.healthy else "nobody has said that it is dead"
+        urls = " ".join(member.peer_urls)
+        return _perhaps_alive(name, f"is an etcd member ({urls}) whose host is not in the inventory, and {state}")
     return Removal(name, name, False, True, False, False, True, member.peer_urls[0])
+
+
+def _perhaps_alive(name: str, found: str) -> Problem:
+    return Problem(
+        name,
+        found,
+        "a host in the inventory, or one that is switched off for good",
+        "put it back into the inventory; or make sure that it is off for good and add --dead (slipway_remove_dead)",
+    )
 
 
 def _nobody_left(removals: t.Sequence[Removal]) -> Problem:
