@@ -71,10 +71,15 @@ class Talk:
         names = [(BACKEND, 80), (f"{BACKEND}.{suffix}", 80), (headless, HTTP_PORT)]
         backends = {pod.name for pod in self._backends}
 
+        def all_met(answer: Answer) -> bool:
+            return backends <= set(answer.responses)
+
         def ask(question: tuple[PodSeen, tuple[str, int]]) -> str:
             pod, (name, port) = question
             if name == headless:
-                return verify.service_trouble(self._looked_up(pod, name, port, backends), backends)
+                # A name is looked up once a call.
+                met = self._ask_on(pod, name, port, endpoints=len(backends), at_once=1, enough=all_met)
+                return verify.service_trouble(met, backends)
             answer = self._dial(pod, name, port, "hostname")
             return verify.service_trouble(answer, backends & set(answer.responses))
 
@@ -148,12 +153,21 @@ class Talk:
         """A few requests in a row to a Service of the namespace, from one node."""
         return self._dial(self._probes[0], name, 80, request, tries=_ROUND)
 
-    def _looked_up(self, pod: PodSeen, name: str, port: int, wanted: t.Collection[str]) -> Answer:
-        """What the name leads to, looked up anew for each request, until all that are wanted have answered."""
-        answer = self._dial(pod, name, port, "hostname")
-        tries = verify_workload.tries_for(len(wanted))
-        while not answer.trouble and len(answer.responses) < tries and not set(wanted) <= set(answer.responses):
-            more = self._dial(pod, name, port, "hostname")
+    def _ask_on(
+        self,
+        pod: PodSeen,
+        host: str,
+        port: int,
+        *,
+        endpoints: int,
+        at_once: int,
+        enough: t.Callable[[Answer], bool] = lambda _answer: False,
+    ) -> Answer:
+        """Ask ``host``, ``at_once`` times a call, until it is enough or every endpoint must have been met."""
+        tries = verify_workload.tries_for(endpoints)
+        answer = self._dial(pod, host, port, "hostname")
+        while not answer.trouble and len(answer.responses) < tries and not enough(answer):
+            more = self._dial(pod, host, port, "hostname", tries=at_once)
             answer = Answer(answer.responses + more.responses, more.errors)
         return answer
 
@@ -173,14 +187,9 @@ class Talk:
     def _service_answers(self) -> dict[str, Answer]:
         """What each node is told by the Service's address, asked often enough to meet every endpoint."""
         address = self._service_address()
-        tries = verify_workload.tries_for(len(self._backends))
 
         def ask(pod: PodSeen) -> Answer:
-            answer = self._dial(pod, address, 80, "hostname")
-            while not answer.trouble and len(answer.responses) < tries:
-                more = self._dial(pod, address, 80, "hostname", tries=_ROUND)
-                answer = Answer(answer.responses + more.responses, more.errors)
-            return answer
+            return self._ask_on(pod, address, 80, endpoints=len(self._backends), at_once=_ROUND)
 
         return {pod.node: answer for pod, answer in parallel(ask, self._probes).items()}
 
