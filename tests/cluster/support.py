@@ -13,6 +13,7 @@ import re
 import secrets
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import yaml
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core.drain import CORDONED_BY
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
 from slipway import lab as labs
 from slipway.lab import Lab, LabSpec, SshResult
@@ -38,6 +40,8 @@ KUBECTL = (
     "--cache-dir=/tmp/kubectl-of-tests",
 )
 RESULTS = ("runner_on_ok", "runner_on_failed", "runner_on_unreachable", "runner_on_skipped")
+# What an unfinished maintenance remembers.
+MAINTENANCE = ("configmap", "slipway-maintenance", "-n", "kube-system", "--ignore-not-found")
 PLANNER = "slipway.cluster.plan"
 
 Event = t.Mapping[str, t.Any]
@@ -117,6 +121,26 @@ def inventory_of(lab: Lab, hosts: t.Collection[str], path: Path) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def power_button(lab: Lab) -> collections.abc.Iterator[None]:
+    """A container that reboots is off; somebody switches it on again."""
+    over = threading.Event()
+
+    def press() -> None:
+        while not over.wait(1):
+            off = [each.host.name for each in labs.status(lab) if each.power == "off"]
+            if off:
+                labs.power(lab, off, "on")
+
+    thread = threading.Thread(target=press, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(120)
+
+
 # --- hosts ------------------------------------------------------------------------------------------------------------
 def ask(lab: Lab, host: str, *command: str, stdin: str | None = None, timeout: float = 120) -> SshResult:
     """Run an argv list on a host and return whatever it answered."""
@@ -156,6 +180,20 @@ def objects(lab: Lab, *arguments: str, host: str = "cp1") -> list[dict[str, t.An
     """The items of ``kubectl get``."""
     found = json.loads(kubectl(lab, "get", *arguments, "-o", "json", host=host))
     return t.cast("list[dict[str, t.Any]]", found.get("items", [found]))
+
+
+def closed(lab: Lab) -> dict[str, str | None]:
+    """The cordoned Nodes, with what our annotation says."""
+    return closed_of(objects(lab, "nodes"))
+
+
+def closed_of(nodes: t.Iterable[t.Mapping[str, t.Any]]) -> dict[str, str | None]:
+    """Those of the API's Nodes that are cordoned, with what our annotation says."""
+    return {
+        node["metadata"]["name"]: node["metadata"].get("annotations", {}).get(CORDONED_BY)
+        for node in nodes
+        if node["spec"].get("unschedulable")
+    }
 
 
 def etcdctl(lab: Lab, *arguments: str, host: str = "cp1") -> str:

@@ -21,8 +21,6 @@ from slipway.lab import Lab
 from tests.cluster import support
 
 IMAGE = "slipway.local/agnhost:2.66.1"
-CORDONED_BY = "slipway.cluster/cordoned-by"
-MEMORY = ("configmap", "slipway-maintenance", "-n", "kube-system", "--ignore-not-found")
 
 
 def web(minimum: int) -> str:
@@ -72,15 +70,6 @@ def placed(lab: Lab) -> dict[str, str]:
     return {pod["metadata"]["name"]: pod["spec"].get("nodeName", "") for pod in pods}
 
 
-def closed(lab: Lab) -> dict[str, str | None]:
-    """The cordoned Nodes, with what our annotation says."""
-    return {
-        node["metadata"]["name"]: node["metadata"].get("annotations", {}).get(CORDONED_BY)
-        for node in support.objects(lab, "nodes")
-        if node["spec"].get("unschedulable")
-    }
-
-
 def drain(lab: Lab, tmp_path: Path, *options: str, **params: t.Any) -> support.Run:
     """Run the module alone, as a playbook of a user's own."""
     task = {"name": "Drain", "slipway.cluster.drain": {"timeout": 60, **params}}
@@ -93,14 +82,14 @@ def drain(lab: Lab, tmp_path: Path, *options: str, **params: t.Any) -> support.R
 def test_a_budget_that_blocks_is_named_and_what_was_begun_is_finished(served: Lab, tmp_path: Path) -> None:
     pod, node = min(placed(served).items())
     checked = drain(served, tmp_path, "--check", nodes=[node]).require()
-    assert closed(served) == {}
+    assert support.closed(served) == {}
 
     blocked = drain(served, tmp_path, nodes=[node], timeout=8)
     assert blocked.code != 0
     text = blocked.problem_text()
     assert f"pod default/{pod}: is still on node {node} after 8 s" in text
     assert "The disruption budget web needs 2 healthy pods and has 2 currently" in text
-    assert closed(served) == {node: "drain"}
+    assert support.closed(served) == {node: "drain"}
     assert pod in placed(served)
 
     support.kubectl(served, "apply", "--server-side", "-f", "-", stdin=web(1))
@@ -112,7 +101,7 @@ def test_a_budget_that_blocks_is_named_and_what_was_begun_is_finished(served: La
     assert drain(served, tmp_path, nodes=[node]).require().actions == ()
 
     drain(served, tmp_path, nodes=[node], state="active").require()
-    assert closed(served) == {}
+    assert support.closed(served) == {}
     support.wait_for("two pods are ready", lambda: lacking(served), timeout=120)
 
 
@@ -122,7 +111,7 @@ def test_what_a_person_closed_stays_closed(served: Lab, tmp_path: Path) -> None:
         drain(served, tmp_path, nodes=["w1"]).require()
         opened = drain(served, tmp_path, nodes=["w1"], state="active").require()
         assert "node w1 was cordoned by somebody else and stays cordoned" in opened.problem_text()
-        assert closed(served) == {"w1": None}
+        assert support.closed(served) == {"w1": None}
     finally:
         support.kubectl(served, "uncordon", "w1")
 
@@ -133,7 +122,7 @@ def test_a_pod_that_nobody_would_replace_is_not_lost(served: Lab, tmp_path: Path
         refused = drain(served, tmp_path, nodes=["w2"])
         assert refused.code != 0
         assert "pod default/lonely: on node w2 has no controller" in refused.problem_text()
-        assert closed(served) == {}
+        assert support.closed(served) == {}
     finally:
         support.kubectl(served, "delete", "pod", "lonely", "--now", timeout=120)
 
@@ -179,8 +168,8 @@ def test_a_killed_maintenance_is_continued_and_leaves_nothing_closed(served: Lab
             )
         finally:
             os.killpg(first.pid, signal.SIGKILL)
-    assert closed(served) == {"w1": "maintain"}
-    (memory,) = support.objects(served, *MEMORY)
+    assert support.closed(served) == {"w1": "maintain"}
+    (memory,) = support.objects(served, *support.MAINTENANCE)
     assert json.loads(memory["data"]["finished"]) == ["cp1"]
 
     support.shell(served, "w1", "touch /root/go-on")
@@ -188,8 +177,8 @@ def test_a_killed_maintenance_is_continued_and_leaves_nothing_closed(served: Lab
     print(said.out)
     assert "maintained: cp1, w1, w2" in said.out
     assert runs(served) == {"cp1": 1, "w1": 2, "w2": 1}
-    assert closed(served) == {}
-    assert support.kubectl(served, "get", *MEMORY) == ""
+    assert support.closed(served) == {}
+    assert support.kubectl(served, "get", *support.MAINTENANCE) == ""
     support.everywhere(served, lambda host: support.shell(served, host, "rm -f /root/maintained /root/go-on"))
     support.wait_for("two pods are ready", lambda: lacking(served), timeout=120)
 
@@ -226,4 +215,4 @@ def test_a_dead_worker_is_removed_only_when_it_is_said_to_be_dead(served: Lab) -
         labs.power(served, ["w1"], "on")
     support.slipway("apply", "-i", str(served.inventory)).require()
     support.wait_for("all nodes are back", lambda: support.settled(served), timeout=120)
-    assert closed(served) == {}
+    assert support.closed(served) == {}

@@ -15,7 +15,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import typing as t
 from pathlib import Path
@@ -134,26 +133,6 @@ def client(lab: Lab, host: str, url: str, told: dict[str, t.Any]) -> collections
     told.update(json.loads(out))
 
 
-@contextlib.contextmanager
-def power_button(lab: Lab) -> collections.abc.Iterator[None]:
-    """A container that reboots is off; somebody switches it on again."""
-    over = threading.Event()
-
-    def press() -> None:
-        while not over.wait(1):
-            off = [each.host.name for each in labs.status(lab) if each.power == "off"]
-            if off:
-                labs.power(lab, off, "on")
-
-    thread = threading.Thread(target=press, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(120)
-
-
 def runs(lab: Lab) -> dict[str, int]:
     """How often each host was maintained; one that reboots counts as none."""
 
@@ -169,7 +148,7 @@ def test_nobody_notices_that_every_host_is_rebooted(cluster: Lab, service: str, 
     words = ["maintain", "-i", str(cluster.inventory), "--tasks", str(tasks), "--limit"]
     told: dict[str, t.Any] = {}
     started = time.monotonic()
-    with power_button(cluster), client(cluster, "w1", service, told):
+    with support.power_button(cluster), client(cluster, "w1", service, told):
         program = str(Path(sys.executable).with_name("slipway"))
         with subprocess.Popen(
             [program, *words, "all:!w1"], cwd=support.ROOT, stdout=subprocess.DEVNULL, start_new_session=True
@@ -188,12 +167,11 @@ def test_nobody_notices_that_every_host_is_rebooted(cluster: Lab, service: str, 
     assert all(done[host] for host in ("cp3", "w2", "w3"))
 
     told.clear()
-    with power_button(cluster), client(cluster, "w2", service, told):
+    with support.power_button(cluster), client(cluster, "w2", service, told):
         support.slipway(*words, "w1", timeout=1200).require()
     print(f"the last host rebooted: {json.dumps(told)}")
     assert told["failed"] == []
-    nodes = support.objects(cluster, "nodes")
-    assert not [node["metadata"]["name"] for node in nodes if node["spec"].get("unschedulable")]
+    assert support.closed(cluster) == {}
     support.slipway("verify", "-i", str(cluster.inventory)).require()
 
 
@@ -255,8 +233,7 @@ def test_a_control_plane_host_that_is_off_holds_up_no_worker_and_costs_no_quorum
         accepted = support.ansible_run(inventory, "maintain", extra_vars=word).require()
         assert cordons(accepted) == others, "workers were finished by the run before"
         assert done() == {**dict.fromkeys(workers, 2), **dict.fromkeys(others, 1)}
-        nodes = support.objects(cluster, "nodes")
-        assert not [node["metadata"]["name"] for node in nodes if node["spec"].get("unschedulable")]
+        assert support.closed(cluster) == {}
     finally:
         labs.power(cluster, ["cp3"], "on")
     support.answers(cluster, "cp3")
