@@ -53,13 +53,17 @@ class Phase:
 
 @dataclasses.dataclass
 class RunLog:
-    """Everything a run said, in the order it said it; ``holding`` while the run holds the cluster."""
+    """Everything a run said, in the order it said it; ``holding`` while the run holds the cluster.
+
+    ``failed`` are the hosts on which something of their own failed, and not what they did for others.
+    """
 
     hosts: dict[str, Tally] = dataclasses.field(default_factory=dict)
     phases: list[Phase] = dataclasses.field(default_factory=list)
     problems: dict[Problem, list[str]] = dataclasses.field(default_factory=dict)
     actions: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     noise: list[str] = dataclasses.field(default_factory=list)
+    failed: set[str] = dataclasses.field(default_factory=set)
     report: dict[str, t.Any] | None = None
     holding: bool = False
 
@@ -114,6 +118,7 @@ class RunLog:
             remedy = "check its address, that it runs, and that SSH logs in with the inventory's user and key"
             return self._problem(Problem(where=host, found=found, remedy=remedy), host)
         if kind == "runner_on_failed" and not data.get("ignore_errors"):
+            self.failed |= {host} if speaker == host else set()
             return self._failure(speaker, str(data.get("task") or "task"), result)
         return []
 
@@ -244,17 +249,19 @@ def summary_lines(log: RunLog) -> list[str]:
     return lines
 
 
-def not_done(log: RunLog) -> list[str]:
-    """The hosts with changes that the plan announced and no module told of as made: whose turn did not come, or failed.
+def done_lines(log: RunLog) -> list[str]:
+    """Which of the hosts with changes are done and which are not: a turn that did not come, or something that failed.
 
+    A host is done when modules told of every change that the plan announced, and nothing of its own failed after that.
     What is done once for the whole cluster is left out, for it says nothing of the host that does it.
     """
     hosts: t.Mapping[str, t.Any] = (log.report or {}).get("hosts") or {}
-    return [
-        host
-        for host, changes in hosts.items()
-        if any(each["phase"] != "addons" and each["action"] not in log.actions.get(host, ()) for each in changes)
-    ]
+    own = {host: [each["action"] for each in changes if each["phase"] != "addons"] for host, changes in hosts.items()}
+    done, left = list[str](), list[str]()
+    for host in (host for host, actions in own.items() if actions):
+        made = set(own[host]) <= set(log.actions.get(host, ())) and host not in log.failed
+        (done if made else left).append(host)
+    return [f"{word}: {', '.join(names)}" for word, names in (("done", done), ("not done", left)) if names]
 
 
 def explain_lines(report: t.Mapping[str, t.Any]) -> list[str]:

@@ -16,7 +16,7 @@ import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.plan_report import diff_lines, plan_lines
-from slipway.report import RunLog, explain_lines, not_done, problem_lines, summary_lines
+from slipway.report import RunLog, done_lines, explain_lines, problem_lines, summary_lines
 from slipway.run import MAX_FORKS, Outcome, Run, inventory_paths, run_playbook
 
 EXIT_DONE = 0
@@ -175,8 +175,8 @@ def execute(run: Run, console: Console, runner: Runner = run_playbook) -> int:
     failed = outcome.code != 0 or any(not problem.warning for problem in log.problems)
     if not console.quiet:
         _print(["", *summary_lines(log)] if log.hosts else [], console.out)
-        left = not_done(log) if failed and run.playbook == "slipway.cluster.apply" else []
-        _print(["", f"not done: {', '.join(left)}"] if left else [], console.out)
+        told = done_lines(log) if failed and run.playbook == "slipway.cluster.apply" else []
+        _print(["", *told] if told else [], console.out)
     _print(["", *problem_lines(log.problems)] if log.problems else [], sys.stderr if console.quiet else console.out)
     if outcome.interrupted:
         print("stopped; hosts may be ending a step they had begun. Run it again to go on.", file=sys.stderr)

@@ -11,10 +11,10 @@ import pytest
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
 from slipway.report import (
     RunLog,
+    done_lines,
     explain_lines,
     failure_text,
     joined,
-    not_done,
     problem_lines,
     summary_lines,
     table,
@@ -190,20 +190,33 @@ def planned(**hosts: list[str]) -> dict[str, t.Any]:
 
 
 @pytest.mark.parametrize(
-    ("hosts", "made", "expected"),
+    ("hosts", "made", "failed", "expected"),
     [
-        ({}, {}, []),
-        ({"w1": [], "w2": []}, {}, []),
-        ({"w2": ["node: a"], "w1": ["node: a"]}, {}, ["w2", "w1"]),
-        ({"w1": ["host: a", "node: b"], "w2": ["host: a", "node: b"]}, {"w1": ["a", "b"], "w2": ["a"]}, ["w2"]),
-        ({"cp1": ["node: a", "addons: label w2"]}, {"cp1": ["a"]}, []),
+        ({}, {}, set(), []),
+        ({"w1": [], "w2": []}, {}, set(), []),
+        ({"w2": ["node: a"], "w1": ["node: a"]}, {}, set(), ["not done: w2, w1"]),
+        ({"w1": ["host: a", "node: b"], "w2": ["host: a", "node: b"]}, {"w1": ["a", "b"], "w2": ["a"]}, set(),
+         ["done: w1", "not done: w2"]),
+        ({"w1": ["node: a"], "w2": ["node: a"]}, {"w1": ["a"]}, {"w1", "cp1"}, ["not done: w1, w2"]),
+        ({"cp1": ["node: a", "addons: label w2"], "cp2": ["addons: b"]}, {"cp1": ["a"]}, set(), ["done: cp1"]),
     ],
-)
-def test_hosts_are_not_done_until_every_change_was_made(
-    hosts: dict[str, list[str]], made: dict[str, list[str]], expected: list[str]
+)  # fmt: skip
+def test_hosts_are_done_when_every_change_was_made_and_nothing_failed(
+    hosts: dict[str, list[str]], made: dict[str, list[str]], failed: set[str], expected: list[str]
 ) -> None:
-    assert not_done(RunLog(report={"hosts": planned(**hosts)}, actions=made)) == expected
+    assert done_lines(RunLog(report={"hosts": planned(**hosts)}, actions=made, failed=failed)) == expected
 
 
-def test_without_a_plan_nobody_is_not_done() -> None:
-    assert not_done(RunLog()) == []
+def test_a_host_has_failed_where_its_own_work_did_and_not_what_it_did_for_others() -> None:
+    gate = {"msg": "not ready", "_ansible_delegated_vars": {"ansible_delegated_host": "cp1"}}
+    log = folded(
+        result("failed", "w1", {"msg": "no kubelet"}),
+        result("failed", "w2", {"msg": "never mind"}, ignore_errors=True),
+        result("failed", "w3", gate),
+        result("failed", "cp2", {"msg": "no such variable"}, task_action="slipway.cluster.plan"),
+    )
+    assert log.failed == {"w1"}
+
+
+def test_without_a_plan_nobody_is_done() -> None:
+    assert done_lines(RunLog()) == []
