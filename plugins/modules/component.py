@@ -33,7 +33,10 @@ options:
     type: dict
     default: {}
   wait:
-    description: What has to answer before the module returns, each a C(what) with a C(unit), C(url) or C(path).
+    description:
+      - What has to answer before the module returns, each a C(what) with a C(unit), C(url) or C(path).
+      - Where C(since) names the kubelet's unit, the C(url) is that of its Node in the API, which has to be Ready, and
+        the kubelet to have said so since it was started.
     type: list
     elements: dict
     default: []

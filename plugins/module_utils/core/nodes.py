@@ -10,6 +10,7 @@ longer wanted is removed, and one that a person made is left alone.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import re
 import typing as t
@@ -177,6 +178,32 @@ def unready(names: t.Iterable[str], seen: NodesSeen) -> dict[str, str]:
         elif not node.ready:
             reasons[name] = node.condition
     return reasons
+
+
+def unsaid(item: t.Mapping[str, t.Any], started: float) -> str:
+    """What is lacking until the kubelet that was started at that time has itself said that its Node is Ready.
+
+    ``started`` is in Unix seconds of the kubelet's own clock. For most of a minute the API goes on calling a Node Ready
+    whose kubelet is no more, and a kubelet answers before it knows whether it can stay.
+    """
+    node = _summarize(item)
+    if not node.ready:
+        return node.condition
+    conditions = item["status"]["conditions"]
+    said = next(each for each in conditions if each.get("type") == "Ready").get("lastHeartbeatTime")
+    moment = parse_time(said)
+    # The API has whole seconds.
+    if moment is None or moment.timestamp() < int(started):
+        return f"its kubelet has not said so since it was started, the last time at {said}"
+    return ""
+
+
+def parse_time(text: t.Optional[str]) -> t.Optional[datetime.datetime]:
+    """A time as the API writes it, with or without a fraction of a second."""
+    if not text:
+        return None
+    plain = text.rstrip("Z").partition(".")[0]
+    return datetime.datetime.strptime(plain, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=datetime.timezone.utc)
 
 
 def unserved(names: t.Iterable[str], listing: t.Mapping[str, t.Any]) -> list[str]:

@@ -14,6 +14,9 @@ from .problems import Problem, SlipwayError
 class Wait:
     """One thing to wait for within ``timeout`` seconds: an active unit, a URL that answers 200, or a path that exists.
 
+    With ``since``, the URL is that of a Node, which has to be Ready, and its kubelet to have said so since that unit's
+    process was started.
+
     ``ca``, ``certificate`` and ``key`` are paths on the host, used for https. Who gives no time gets what kubeadm gives
     a kubelet and a control-plane component, so that a slow machine gets there.
     """
@@ -25,6 +28,7 @@ class Wait:
     ca: str = ""
     certificate: str = ""
     key: str = ""
+    since: str = ""
     timeout: float = 240.0
 
 
@@ -39,7 +43,7 @@ def parse_waits(items: t.Iterable[t.Mapping[str, t.Any]]) -> tuple[Wait, ...]:
         try:
             wait = Wait(**item)
         except TypeError as error:
-            problems.append(Problem("wait", str(error), "what, unit, url, path, ca, certificate, key, timeout"))
+            problems.append(Problem("wait", str(error), "what, unit, url, path, ca, certificate, key, since, timeout"))
             continue
         if [bool(wait.unit), bool(wait.url), bool(wait.path)].count(True) != 1:
             problems.append(Problem(f"wait {wait.what}", "names none or several", "one of unit, url and path"))

@@ -13,8 +13,8 @@ import re
 import textwrap
 import typing as t
 
-from .nodes import NodesSeen, unready
-from .verify_workload import PAYLOAD, parse_time
+from .nodes import NodesSeen, parse_time, unready
+from .verify_workload import PAYLOAD
 
 _LONGEST = 200
 _COLUMNS, _DONE_COLUMNS = 120, 36

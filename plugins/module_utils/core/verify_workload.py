@@ -9,6 +9,8 @@ import datetime
 import math
 import typing as t
 
+from .nodes import parse_time
+
 KubernetesObject = dict[str, t.Any]
 
 NAMESPACE_PREFIX = "slipway-verify-"
@@ -104,14 +106,6 @@ def stale_namespaces(listing: t.Mapping[str, t.Any], now: datetime.datetime) -> 
         if made is not None and (now - made).total_seconds() > STALE_SECONDS:
             stale.append(item["metadata"]["name"])
     return stale
-
-
-def parse_time(text: t.Optional[str]) -> t.Optional[datetime.datetime]:
-    """A time as the API writes it, with or without a fraction of a second."""
-    if not text:
-        return None
-    plain = text.rstrip("Z").partition(".")[0]
-    return datetime.datetime.strptime(plain, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=datetime.timezone.utc)
 
 
 def pods_of(listing: t.Mapping[str, t.Any], app: str) -> list[PodSeen]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import time
 import typing as t
 
 from ..core.artifacts import CURRENT, ROOT
@@ -98,6 +99,18 @@ def _running_digest(machine: Machine, pid: str) -> str:
         if entry.startswith(prefix):
             return entry[len(prefix) :].decode()
     return ""
+
+
+def started(machine: Machine, name: str) -> t.Optional[float]:
+    """When the unit's process that runs now was started, in Unix seconds of this host's clock; None if none runs."""
+    show = ["systemctl", "show", "--property", "MainPID,ExecMainStartTimestampMonotonic", "--", name]
+    output = machine.run(show, check=False).stdout
+    properties = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+    if properties.get("MainPID", "0") == "0":
+        return None
+    # Whoever sets the clock does not change the answer.
+    age = time.clock_gettime(time.CLOCK_MONOTONIC) - int(properties["ExecMainStartTimestampMonotonic"]) / 1e6
+    return time.time() - age
 
 
 def unit_failure(machine: Machine, name: str) -> str:

@@ -250,6 +250,7 @@ def build(context: Context, *, whole: bool = True) -> Blueprint:
     joining = tuple(name for name in sorted(seen) if not seen[name].joined and _runs_kubelet(context, name))
     node_params = _node_params(context)
     rolling = tuple(name for name in sorted(steps) if _is_rolling(seen[name], steps[name]))
+    hosts |= {name: _until_ready(context, name, hosts[name]) for name in rolling}
     _add_once(context, steps, seed, seeded, joining, node_params)
     return Blueprint(
         context.verdict.leader,
@@ -274,6 +275,16 @@ def _is_rolling(seen: Observation, steps: t.Iterable[Step]) -> bool:
         if isinstance(step.change.data, tuple) and step.change.data[0] in ("restart", "stop")
     }
     return (seen.joined or seen.etcd.formed) and bool(disturbed - GENTLE_UNITS)
+
+
+def _until_ready(context: Context, name: str, params: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The parameters of a host whose turn ends when its Node is Ready again, if it is now."""
+    own, leader = context.nodes[name], context.known.get(context.verdict.leader)
+    seen = leader.nodes.nodes.get(own.node_name) if leader and leader.nodes else None
+    if "network" not in params or seen is None or not seen.ready:
+        return params
+    network = params["network"]
+    return {**params, "network": {**network, "wait": [*network["wait"], *node.ready_waits(context.layout, own)]}}
 
 
 def _becomes_member(steps: t.Iterable[Step]) -> bool:

@@ -141,6 +141,20 @@ def kubelet_waits() -> list[dict[str, t.Any]]:
     ]
 
 
+def ready_waits(layout: Layout, node: Node) -> list[dict[str, t.Any]]:
+    """The kubelet that runs now has told the API that its Node is Ready: it came up for good, and reaches the API."""
+    return [
+        {
+            "what": f"node {node.node_name} Ready",
+            "url": f"{layout.proxy_url}/api/v1/nodes/{node.node_name}",
+            "ca": paths.CA,
+            "certificate": paths.KUBELET_CERTIFICATE,
+            "key": paths.KUBELET_CERTIFICATE,
+            "since": KUBELET_UNIT,
+        }
+    ]
+
+
 def kubelet_configuration(layout: Layout, node: Node) -> dict[str, t.Any]:
     """KubeletConfiguration: our defaults, then the user's verbatim fields."""
     defaults: dict[str, t.Any] = {

@@ -25,6 +25,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import 
     summarize_nodes,
     unready,
     unready_problems,
+    unsaid,
     unserved,
 )
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
@@ -310,3 +311,27 @@ def test_who_waits_for_a_serving_certificate(signer: str, user: str, status: Api
 
 def test_without_requests_nobody_waits() -> None:
     assert unserved(["w1"], {}) == []
+
+
+@pytest.mark.parametrize(
+    ("ready", "heartbeat", "expected"),
+    [
+        ("True", "2026-01-02T03:04:06Z", ""),
+        # The kubelet was started at 03:04:05.7, and the API has whole seconds.
+        ("True", "2026-01-02T03:04:05Z", ""),
+        ("True", "2026-01-02T03:04:04Z", "not said so since it was started, the last time at 2026-01-02T03:04:04Z"),
+        ("True", None, "not said so since it was started"),
+        ("False", "2026-01-02T03:04:06Z", "Ready=False R: m"),
+        ("Unknown", "2026-01-02T03:04:06Z", "Ready=Unknown R: m"),
+    ],
+)
+def test_a_kubelet_has_to_say_itself_that_its_node_is_ready(ready: str, heartbeat: str | None, expected: str) -> None:
+    item = node(ready=ready)
+    item["status"]["conditions"][0]["lastHeartbeatTime"] = heartbeat
+    said = unsaid(item, 1767323045.7)
+    assert expected in said
+    assert bool(said) is bool(expected)
+
+
+def test_a_node_that_has_said_nothing_is_not_ready() -> None:
+    assert unsaid({"metadata": {"name": "n"}}, 0.0) == "has no Ready condition yet"

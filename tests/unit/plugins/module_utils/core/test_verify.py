@@ -11,14 +11,13 @@ import typing as t
 import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core import verify
-from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import NodeSeen, NodesSeen
+from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import NodeSeen, NodesSeen, parse_time
 from ansible_collections.slipway.cluster.plugins.module_utils.core.verify import Answer, Check, table
 from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_workload import (
     STALE_SECONDS,
     backend_count,
     lacking_pods,
     namespace_object,
-    parse_time,
     pods_of,
     stale_namespaces,
     tries_for,

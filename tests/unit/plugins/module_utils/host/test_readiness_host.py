@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import json
 import pathlib
 import socket
 import socketserver
 import ssl
 import subprocess
 import threading
+import time
 import typing as t
+import urllib.parse
 
 import pytest
 
@@ -24,10 +27,10 @@ from ansible_collections.slipway.cluster.plugins.module_utils.host.readiness imp
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:  # the name http.server calls
-        status = int(self.path.strip("/"))
-        self.send_response(status)
+        status, _slash, said = self.path.strip("/").partition("/")
+        self.send_response(int(status))
         self.end_headers()
-        self.wfile.write(b"[-]etcd failed")
+        self.wfile.write(urllib.parse.unquote(said).encode() or b"[-]etcd failed")
 
     def log_message(self, *_: t.Any) -> None:
         pass
@@ -129,3 +132,55 @@ def test_what_does_not_come_is_said_with_what_was_seen(tmp_path: pathlib.Path) -
         settle(Machine(), [Wait("the lease", path=str(missing), timeout=0.01)])
     with pytest.raises(SlipwayError, match="still reading"):
         settle(Units(), [Wait("x", unit="x.service", timeout=0.01)])
+
+
+class Kubelet(Machine):
+    """A machine whose kubelet was started some seconds ago, or does not run."""
+
+    def __init__(self, age: float | None) -> None:
+        self.age = age
+
+    def run(self, argv: t.Sequence[str], **_: t.Any) -> Output:
+        if argv[0] == "journalctl":
+            return Output(0, "allocatable is negative\n", "")
+        assert argv[-1] == "kubelet.service"
+        if "ActiveState" in argv[3]:
+            return Output(0, "ActiveState=activating\nSubState=auto-restart\n", "")
+        moment = time.clock_gettime(time.CLOCK_MONOTONIC) - (self.age or 0)
+        pid = 0 if self.age is None else 7
+        return Output(0, f"MainPID={pid}\nExecMainStartTimestampMonotonic={int(moment * 1e6)}\n", "")
+
+
+def node_url(url: str, status: int, heartbeat_age: float) -> str:
+    """Where a Node is answered that was said to be Ready some seconds ago."""
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - heartbeat_age))
+    condition = {"type": "Ready", "status": "True", "lastHeartbeatTime": moment}
+    item = {"metadata": {"name": "w1"}, "status": {"conditions": [condition]}}
+    return f"{url}/{status}/{urllib.parse.quote(json.dumps(item))}"
+
+
+@pytest.mark.parametrize(
+    ("age", "status", "heartbeat_age", "lacking"),
+    [
+        (10, 200, 5, ""),
+        (10, 200, 20, "has not said so since it was started"),
+        (None, 200, 5, "last seen: ActiveState=activating"),
+        (10, 503, 5, "status 503"),
+    ],
+)
+def test_a_node_is_ready_when_the_kubelet_that_runs_has_said_so(
+    age: float | None, status: int, heartbeat_age: float, lacking: str
+) -> None:
+    with serving() as url:
+        wait = Wait("node w1 Ready", url=node_url(url, status, heartbeat_age), since="kubelet.service", timeout=0.01)
+        if not lacking:
+            settle(Kubelet(age), [wait])
+            return
+        with pytest.raises(SlipwayError, match=lacking) as caught:
+            settle(Kubelet(age), [wait])
+    assert "auto-restart; log: allocatable is negative" in str(caught.value)
+
+
+def test_what_is_no_node_is_not_ready() -> None:
+    with serving() as url, pytest.raises(SlipwayError, match="no Node"):
+        settle(Kubelet(10), [Wait("x", url=f"{url}/200", since="kubelet.service", timeout=0.01)])

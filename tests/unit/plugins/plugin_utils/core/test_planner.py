@@ -573,6 +573,24 @@ def test_restarts_of_what_runs_take_turns(three: Cluster) -> None:
     assert cluster.plan().blueprint.rolling == ("cp1", "cp2", "cp3", "w1")
 
 
+def test_a_turn_ends_when_the_node_is_ready_again_if_it_was(three: Cluster) -> None:
+    cluster = copied(three)
+    cluster.variables = {"slipway_node_profiles": [{"groups": ["slipway_workers"], "kubelet": {"maxPods": 90}}]}
+    for ready in (True, False):
+        for probe in cluster.probes.values():
+            for node in (probe["nodes"] or {}).get("nodes", ()):
+                node["ready"] = ready
+        made = cluster.plan()
+        assert made.blueprint.rolling == ("w1",)
+        waits = {
+            host: [wait["url"] for wait in params["network"]["wait"] if wait.get("since") == "kubelet.service"]
+            for host, params in made.blueprint.hosts.items()
+        }
+        own = ["https://127.0.0.1:6444/api/v1/nodes/w1"] if ready else []
+        assert waits == {"cp1": [], "cp2": [], "cp3": [], "w1": own}
+        assert parse_waits(made.blueprint.hosts["w1"]["network"]["wait"])
+
+
 def test_hosts_outside_the_limit_are_looked_at_and_left_alone(three: Cluster) -> None:
     cluster = copied(three)
     cluster.groups["w2"] = "workers"
