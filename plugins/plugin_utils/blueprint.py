@@ -28,6 +28,7 @@ from .core.record import newer_release, unrecorded
 from .core.spec import ClusterSpec, HostInput, explain, load, with_probes
 from .core.targets import paths, pki, registry
 from .core.targets.etcd import client_url, peer_url
+from .core.targets.node import ready_waits
 from .manifest_files import Loader, read_manifests
 from .passwords import htpasswd
 from .release import release
@@ -367,7 +368,8 @@ def _roster(context: planner.Context, plan: planner.Blueprint) -> dict[str, dict
     """What every host of the inventory is to the cluster, seen or not: its Node and its parts.
 
     ``helper`` and ``etcd_helper`` act for it in the cluster: others wherever there are any, for it may be going down.
-    ``etcd_stops`` is its member of etcd, if that may not go down at the cost of quorum.
+    ``etcd_stops`` is its member of etcd, if that may not go down at the cost of quorum; ``waits`` is what its kubelet
+    has to say before it is given back.
     """
     spec = context.spec
     seen = [plan.leader, *(name for name in sorted(plan.hosts) if name != plan.leader)]
@@ -383,6 +385,7 @@ def _roster(context: planner.Context, plan: planner.Blueprint) -> dict[str, dict
             "peer_url": urls.get(name, ""),
             "etcd_stops": own.known_as if own.etcd and not spec.etcd.accept_quorum_loss else "",
             "helper": next((each for each in helpers if each != name), name),
+            "waits": ready_waits(context.layout, own.known_as) if own.is_node else [],
             "etcd_helper": next((each for each in members if each != name), name),
         }
         for name, own in sorted(spec.nodes.items())

@@ -284,7 +284,10 @@ def _until_ready(context: Context, name: str, params: dict[str, t.Any]) -> dict[
     if "network" not in params or seen is None or not seen.ready:
         return params
     network = params["network"]
-    return {**params, "network": {**network, "wait": [*network["wait"], *node.ready_waits(context.layout, own)]}}
+    return {
+        **params,
+        "network": {**network, "wait": [*network["wait"], *node.ready_waits(context.layout, own.node_name)]},
+    }
 
 
 def _becomes_member(steps: t.Iterable[Step]) -> bool:

@@ -141,12 +141,12 @@ def kubelet_waits() -> list[dict[str, t.Any]]:
     ]
 
 
-def ready_waits(layout: Layout, node: Node) -> list[dict[str, t.Any]]:
+def ready_waits(layout: Layout, name: str) -> list[dict[str, t.Any]]:
     """The kubelet that runs now has told the API that its Node is Ready: it came up for good, and reaches the API."""
     return [
         {
-            "what": f"node {node.node_name} Ready",
-            "url": f"{layout.proxy_url}/api/v1/nodes/{node.node_name}",
+            "what": f"node {name} Ready",
+            "url": f"{layout.proxy_url}/api/v1/nodes/{name}",
             "ca": paths.CA,
             "certificate": paths.KUBELET_CERTIFICATE,
             "key": paths.KUBELET_CERTIFICATE,

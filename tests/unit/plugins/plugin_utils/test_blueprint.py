@@ -337,6 +337,23 @@ def test_the_member_that_maintenance_stops(
     assert maintained(make(inputs(cluster, bundle)), host)["maintain_etcd_stops"] == stops
 
 
+@pytest.mark.parametrize(
+    ("network", "own", "url"),
+    [
+        ({}, {}, "https://127.0.0.1:6444/api/v1/nodes/w1"),
+        ({}, {"slipway_node_name": "one.example.org"}, "https://127.0.0.1:6444/api/v1/nodes/one.example.org"),
+        ({"plugin": "none"}, {}, None),
+    ],
+)
+def test_maintenance_hears_the_kubelet_itself(
+    bundle: pathlib.Path, network: dict[str, str], own: dict[str, str], url: str | None
+) -> None:
+    cluster = three_and_one(slipway_network=network)
+    cluster.own["w1"] = own
+    waits = maintained(make(inputs(cluster, bundle)), "w1")["maintain_waits"]
+    assert [(wait["url"], wait["since"]) for wait in waits] == ([(url, "kubelet.service")] if url else [])
+
+
 def test_who_helps_has_an_api_server_that_answers(bundle: pathlib.Path) -> None:
     cluster = running()
     assert make(inputs(cluster, bundle))["roster"]["cp1"]["helper"] == "cp2"
