@@ -51,6 +51,13 @@ options:
         C(node.kubernetes.io/out-of-service=nodeshutdown:NoExecute), with which Kubernetes forgets their pods and
         detaches their volumes at once (KEP-2268).
       - Refused for a Node that is Ready, after O(timeout).
+      - Implies O(detached=true).
+    type: bool
+    default: false
+  detached:
+    description:
+      - Whether to wait, too, until no volume is attached to the Nodes but those of pods that stay. Where a Node is
+        deleted before, its volumes stay attached for minutes, and pods elsewhere wait for them.
     type: bool
     default: false
   missing_ok:
@@ -58,7 +65,7 @@ options:
     type: bool
     default: false
   timeout:
-    description: Seconds that pods may take to be gone.
+    description: Seconds that pods may take to be gone, and volumes after them.
     type: int
     default: 600
 extends_documentation_fragment:
@@ -132,6 +139,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "delete_emptydir_data": {"type": "bool", "default": False},
     "force": {"type": "bool", "default": False},
     "dead": {"type": "bool", "default": False},
+    "detached": {"type": "bool", "default": False},
     "missing_ok": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 600},
 }
@@ -153,7 +161,7 @@ def parse(params: dict[str, t.Any]) -> Want:
 
 
 def observe(_machine: Machine, want: Want) -> DrainSeen:
-    """The Nodes and their pods."""
+    """The Nodes, their pods and volumes."""
     return want.drain.observe()
 
 

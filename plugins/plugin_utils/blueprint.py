@@ -214,7 +214,8 @@ def _holders(spec: ClusterSpec, held: t.Mapping[str, Held | None]) -> list[dict[
 
 def _silence(spec: ClusterSpec, verb: str) -> int:
     """How long the run may leave a host that it holds alone: what it takes until it takes the hold again."""
-    drains = {"maintain": 1, "remove": len(spec.remove)}.get(verb, 0)
+    # A host that leaves is waited for twice: until its pods are gone, and until its volumes are detached.
+    drains = {"maintain": 1, "remove": 2 * len(spec.remove)}.get(verb, 0)
     tasks = verb == "maintain" or (verb == "apply" and any(any(node.tasks.values()) for node in spec.nodes.values()))
     return silence(tasks=tasks, waits=[spec.drain.timeout] * drains)
 

@@ -29,7 +29,8 @@ class DrainWant:
     """The Nodes, and the ``state`` they shall be in: drained, active or absent.
 
     ``reason`` says what for: a Node is only opened by who closed it for the same reason. ``dead`` Nodes are not asked;
-    their pods are released. ``missing_ok`` passes over a Node that is not there.
+    their pods are released. ``detached`` Nodes have no volume left either, which is so for dead ones in any case.
+    ``missing_ok`` passes over a Node that is not there.
     """
 
     nodes: tuple[str, ...]
@@ -38,12 +39,16 @@ class DrainWant:
     delete_emptydir_data: bool = False
     force: bool = False
     dead: bool = False
+    detached: bool = False
     missing_ok: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Pod:
-    """A pod as far as it matters here; ``owner`` is the kind of its controller, empty if it has none."""
+    """A pod as far as it matters here; ``owner`` is the kind of its controller, empty if it has none.
+
+    ``claims`` are those of its volumes that have one, each with its namespace.
+    """
 
     namespace: str
     name: str
@@ -54,6 +59,7 @@ class Pod:
     empty_dir: bool = False
     finished: bool = False
     terminating: bool = False
+    claims: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Namespace and name."""
@@ -73,17 +79,36 @@ class Node:
 
 
 @dataclasses.dataclass(frozen=True)
+class Attachment:
+    """A volume that a driver holds attached to a Node; ``claim`` is whose it is, with its namespace."""
+
+    name: str
+    node: str
+    driver: str
+    volume: str
+    claim: str = ""
+
+    def text(self) -> str:
+        """Volume and driver."""
+        return f"{self.volume} ({self.driver})"
+
+
+@dataclasses.dataclass(frozen=True)
 class DrainSeen:
-    """The Nodes that there are, and the pods on those of them that are asked for; ``known`` is false without an API."""
+    """The Nodes that there are, and the pods on those of them that are asked for; ``known`` is false without an API.
+
+    ``attached`` are those Nodes' volumes, where they have to go.
+    """
 
     known: bool = False
     nodes: t.Mapping[str, Node] = dataclasses.field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
+    attached: tuple[Attachment, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One step: ``cordon``, ``uncordon``, ``release`` or ``delete`` one Node, or ``evict`` from several."""
+    """One step: ``cordon``, ``uncordon``, ``release`` or ``delete`` one Node, ``evict`` or ``detach`` from several."""
 
     kind: str
     nodes: tuple[str, ...]
@@ -118,7 +143,41 @@ def summarize_pod(item: t.Mapping[str, t.Any]) -> Pod:
         empty_dir=any("emptyDir" in volume for volume in spec.get("volumes") or ()),
         finished=(item.get("status") or {}).get("phase") in _FINISHED,
         terminating="deletionTimestamp" in metadata,
+        claims=tuple(f"{metadata['namespace']}/{name}" for name in _claims(metadata["name"], spec)),
     )
+
+
+def _claims(pod: str, spec: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    """The names of the claims; that of an ephemeral volume is made of the pod's and the volume's."""
+    for volume in spec.get("volumes") or ():
+        if "persistentVolumeClaim" in volume:
+            yield volume["persistentVolumeClaim"]["claimName"]
+        elif "ephemeral" in volume:
+            yield f"{pod}-{volume['name']}"
+
+
+def summarize_attachments(items: t.Iterable[t.Mapping[str, t.Any]]) -> tuple[Attachment, ...]:
+    """What matters of VolumeAttachments, with the claims that PersistentVolumes among the items name."""
+    listed = list(items)
+    claims = {
+        item["metadata"]["name"]: "{namespace}/{name}".format(**item["spec"]["claimRef"])
+        for item in listed
+        if item["kind"] == "PersistentVolume" and item["spec"].get("claimRef")
+    }
+    return tuple(
+        Attachment(item["metadata"]["name"], spec["nodeName"], spec["attacher"], volume, claims.get(volume, ""))
+        for item in listed
+        if item["kind"] == "VolumeAttachment"
+        for spec in [item["spec"]]
+        for volume in [spec["source"].get("persistentVolumeName") or "an inline volume"]
+    )
+
+
+def detaching(seen: DrainSeen) -> tuple[Attachment, ...]:
+    """The volumes that have to go: all but those of pods that stay."""
+    gone = leaving(seen.pods)
+    kept = {(pod.node, claim) for pod in seen.pods if pod not in gone for claim in pod.claims}
+    return tuple(each for each in seen.attached if (each.node, each.claim) not in kept)
 
 
 def leaving(pods: t.Iterable[Pod]) -> tuple[Pod, ...]:
@@ -143,6 +202,7 @@ def plan_drain(want: DrainWant, seen: DrainSeen) -> list[Change]:
         problems += [] if want.dead else _losses(want, seen.pods)
         changes = [_cordon(seen.nodes[name], want.reason) for name in present if not seen.nodes[name].unschedulable]
         changes += _release(present, seen) if want.dead else _evict(present, seen)
+        changes += _detach(seen)
     if problems:
         raise SlipwayError(problems)
     return changes
@@ -304,6 +364,17 @@ def _release(names: t.Sequence[str], seen: DrainSeen) -> list[Change]:
         for name in names
         if name in held or not seen.nodes[name].out_of_service
     ]
+
+
+def _detach(seen: DrainSeen) -> list[Change]:
+    """Its driver detaches a volume once no pod uses it; that has to be waited for while there is a Node to say so."""
+    going = sorted(detaching(seen), key=lambda each: (each.node, each.text()))
+    nodes = tuple(dict.fromkeys(each.node for each in going))
+    if not nodes:
+        return []
+    text = "; ".join(f"{node}: {', '.join(each.text() for each in going if each.node == node)}" for node in nodes)
+    name = "wait until volumes are detached from "
+    return [Change(f"{name}{', '.join(nodes)}", sentence=f"{name}{text}", data=Step("detach", nodes))]
 
 
 def _without_taint(node: Node) -> list[dict[str, t.Any]]:

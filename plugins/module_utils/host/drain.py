@@ -11,16 +11,19 @@ import urllib.parse
 
 from ..core.change import Change
 from ..core.drain import (
+    Attachment,
     DrainSeen,
     DrainWant,
     Pod,
     Step,
     blocked,
+    detaching,
     eviction_of,
     leaving,
     patch_of,
     plan_drain,
     refusal,
+    summarize_attachments,
     summarize_node,
     summarize_pod,
 )
@@ -49,7 +52,7 @@ class Drain:
         self.seen = DrainSeen()
 
     def observe(self) -> DrainSeen:
-        """The Nodes and the pods on those asked for."""
+        """The Nodes, and the pods and volumes on those asked for."""
         listing = self._kubectl.nodes()
         if listing is None:
             self.seen = DrainSeen()
@@ -57,7 +60,9 @@ class Drain:
         nodes = {node.name: node for node in map(summarize_node, listing.get("items") or ())}
         asked = [name for name in self._want.nodes if name in nodes and self._want.state == "drained"]
         pods = parallel(self._listed, asked)
-        self.seen = DrainSeen(True, nodes, tuple(pod for name in asked for pod in pods[name]))
+        going = asked if self._want.dead or self._want.detached else ()
+        attached = (self._attachments(going) if going else None) or ()
+        self.seen = DrainSeen(True, nodes, tuple(pod for name in asked for pod in pods[name]), attached)
         return self.seen
 
     def plan(self) -> list[Change]:
@@ -67,8 +72,9 @@ class Drain:
     def apply(self, change: Change) -> None:
         """Carry out one step."""
         step: Step = change.data
-        if step.kind in ("evict", "delete"):
-            (self._evict if step.kind == "evict" else self._delete)(step.nodes)
+        whole = {"evict": self._evict, "detach": self._await_detached, "delete": self._delete}.get(step.kind)
+        if whole:
+            whole(step.nodes)
             return
         for name in step.nodes:
             if step.kind == "release":
@@ -83,6 +89,36 @@ class Drain:
     def _listed(self, name: str) -> list[Pod]:
         arguments = ["get", "pods", "--all-namespaces", f"--field-selector=spec.nodeName={name}"]
         return [summarize_pod(item) for item in (self._kubectl.json(arguments) or {}).get("items") or ()]
+
+    def _attachments(self, names: t.Container[str]) -> t.Optional[tuple[Attachment, ...]]:
+        """The volumes that are attached to those Nodes; None where no API answers."""
+        listing = self._kubectl.listed("volumeattachments,persistentvolumes")
+        if listing is None:
+            return None
+        return tuple(each for each in summarize_attachments(listing.get("items") or ()) if each.node in names)
+
+    def _await_detached(self, names: t.Sequence[str]) -> None:
+        """Wait until no volume that had to go is attached.
+
+        Whoever deletes the Node before leaves Kubernetes without the word that nobody uses it, and the volume attached
+        for six minutes (the attach/detach controller's ``maxWaitForUnmountDuration``).
+        """
+        going = {each.name for each in detaching(self.seen)}
+
+        def lacking() -> t.Optional[str]:
+            attached = self._attachments(names)
+            if attached is None:
+                return "no API server answers"
+            left = [f"{each.text()}, VolumeAttachment {each.name}" for each in attached if each.name in going]
+            return f"still attached: {'; '.join(left)}" if left else None
+
+        self._machine.wait(
+            f"node {', '.join(names)}",
+            lacking,
+            timeout=self._timeout,
+            interval=_INTERVAL_SECONDS,
+            remedy="see kubectl describe volumeattachment, and what its driver's controller says; the next run goes on",
+        )
 
     def _patch(self, step: Step, name: str) -> None:
         said = ""

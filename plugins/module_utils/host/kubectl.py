@@ -92,14 +92,18 @@ class Kubectl:
 
     def nodes(self) -> t.Optional[dict[str, t.Any]]:
         """The list of Nodes; None where there is no kubectl, no kubeconfig or no API that answers."""
+        return self.listed("nodes")
+
+    def listed(self, kinds: str) -> t.Optional[dict[str, t.Any]]:
+        """The list of all objects of one kind, or several with commas between; None as of ``nodes``."""
         if not self.is_installed():
             return None
-        output = self.run(["get", "nodes", "--output=json", "--request-timeout=10s"], check=False)
+        output = self.run(["get", kinds, "--output=json", "--request-timeout=10s"], check=False)
         if output.rc == 0:
             return t.cast("dict[str, t.Any]", json.loads(output.stdout))
         if is_silent(output.stderr):
             return None
-        raise failure(["get", "nodes"], output)
+        raise failure(["get", kinds], output)
 
     def find(self, refs: t.Iterable[ObjectRef]) -> t.Optional[dict[Key, KubernetesObject]]:
         """Those of the objects that are there, by key; None where no API answers. An unknown kind counts as absent."""

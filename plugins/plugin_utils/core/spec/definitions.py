@@ -207,7 +207,10 @@ _DRAIN = Table(
     model.Drain,
     (
         Field(
-            "timeout", Integer(1, 86400, "s"), "How long pods may take to be gone, PodDisruptionBudgets included.", 600
+            "timeout",
+            Integer(1, 86400, "s"),
+            "How long pods may take to be gone, PodDisruptionBudgets included; in a removal, volumes after them.",
+            600,
         ),
         Field(
             "delete_emptydir_data", Flag(), "Whether pods with data in an emptyDir are evicted, which deletes it.", True

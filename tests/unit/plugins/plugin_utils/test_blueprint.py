@@ -496,7 +496,7 @@ def test_who_has_something_to_do_holds_the_control_plane(bundle: pathlib.Path, v
         ("apply", {"slipway_tasks_before_node": "site.yml"}, SILENCE_SECONDS + TASKS_SECONDS),
         ("maintain", {}, SILENCE_SECONDS + TASKS_SECONDS + 600),
         ("maintain", {"slipway_drain": {"timeout": 86400}}, SILENCE_SECONDS + TASKS_SECONDS + 86400),
-        ("remove", {"slipway_drain": {"timeout": 1800}, "slipway_remove": ["w1", "w2"]}, SILENCE_SECONDS + 3600),
+        ("remove", {"slipway_drain": {"timeout": 1800}, "slipway_remove": ["w1", "w2"]}, SILENCE_SECONDS + 7200),
     ],
 )
 def test_a_hold_says_how_long_its_run_may_be_silent(

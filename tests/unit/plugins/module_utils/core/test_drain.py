@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import typing as t
 
@@ -16,17 +17,20 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.drain import 
     CORDONED_BY,
     OUT_OF_SERVICE,
     OUT_OF_SERVICE_TAINT,
+    Attachment,
     DrainSeen,
     DrainWant,
     Pod,
     Step,
     blocked,
+    detaching,
     eviction_of,
     leaving,
     left_closed,
     patch_of,
     plan_drain,
     refusal,
+    summarize_attachments,
     summarize_node,
     summarize_pod,
 )
@@ -123,6 +127,59 @@ def test_who_has_to_go(item: Api, goes: bool) -> None:
 )
 def test_steps(want: Api, item: Api, pods: list[Api], steps: list[str]) -> None:
     assert names(DrainWant(("w1",), **want), seen([item], pods)) == steps
+
+
+def attachment(name: str, volume: str | None, node: str = "w1") -> Api:
+    source = {"persistentVolumeName": volume} if volume else {"inlineVolumeSpec": {}}
+    spec = {"attacher": "csi.test", "nodeName": node, "source": source}
+    return {"kind": "VolumeAttachment", "metadata": {"name": name}, "spec": spec}
+
+
+def volume(name: str, claim: str | None) -> Api:
+    spec = {"claimRef": {"namespace": "n", "name": claim, "uid": "x"}} if claim else {}
+    return {"kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
+
+
+def claiming(claim: str) -> list[Api]:
+    return [{"name": "a", "emptyDir": {}}, {"name": "b", "persistentVolumeClaim": {"claimName": claim}}]
+
+
+def test_attachments_know_their_claims() -> None:
+    items = [
+        attachment("1", "v1"),
+        attachment("2", "v2", "w2"),
+        attachment("3", None),
+        volume("v1", "c"),
+        volume("v2", None),
+    ]
+    assert summarize_attachments(items) == (
+        Attachment("1", "w1", "csi.test", "v1", "n/c"),
+        Attachment("2", "w2", "csi.test", "v2"),
+        Attachment("3", "w1", "csi.test", "an inline volume"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("pods", "goes"),
+    [
+        ([], True),
+        ([pod(volumes=claiming("c"))], True),
+        ([pod(owner="DaemonSet", volumes=claiming("c"))], False),
+        ([pod(owner="DaemonSet", volumes=claiming("other"))], True),
+        ([pod(owner="DaemonSet", volumes=claiming("c"), node="w2")], True),
+        ([pod("c-pod", owner="DaemonSet", volumes=[{"name": "x", "ephemeral": {}}])], True),
+        ([pod("c", owner="DaemonSet", volumes=[{"name": "x", "ephemeral": {}}])], False),
+    ],
+)
+def test_a_volume_stays_with_the_pod_that_stays(pods: list[Api], goes: bool) -> None:
+    claim = "c-x" if pods and "ephemeral" in pods[0]["spec"]["volumes"][0] else "c"
+    attached = summarize_attachments([attachment("1", "v1"), volume("v1", claim)])
+    at = dataclasses.replace(seen([node(closed=True)], pods), attached=attached)
+    assert bool(detaching(at)) == goes
+    last = [change.text() for change in plan_drain(DrainWant(("w1",), detached=True, delete_emptydir_data=True), at)][
+        -1:
+    ]
+    assert (last == ["wait until volumes are detached from w1: v1 (csi.test)"]) == goes
 
 
 def test_several_nodes_are_emptied_at_once_and_all_pods_named() -> None:

@@ -34,12 +34,16 @@ def pod(name: str) -> Api:
 
 
 class Cluster(Machine):
-    """A Node w1 with pods, as kubectl and its proxy show it; ``held`` is how often each eviction is refused."""
+    """A Node w1 with pods, as kubectl and its proxy show it; ``held`` is how often each eviction is refused.
 
-    def __init__(self, pods: t.Sequence[str] = (), held: int = 0, ready: int = 0) -> None:
+    Its volume is detached ``attached`` looks after the first; there is none if that is 0.
+    """
+
+    def __init__(self, pods: t.Sequence[str] = (), held: int = 0, ready: int = 0, attached: int = 0) -> None:
         self.pods = list(pods)
         self.held = dict.fromkeys(pods, held)
         self.ready = ready
+        self.attached = attached
         self.node: Api = {"metadata": {"name": "w1"}, "spec": {}}
         self.asked: list[tuple[str, str]] = []
         self.conflicts = 0
@@ -58,11 +62,22 @@ class Cluster(Machine):
             return self.said(self.node)
         if (verb, kind) == ("get", "pods"):
             return self.said({"items": [pod(name) for name in self.pods]})
+        if (verb, kind) == ("get", "volumeattachments,persistentvolumes"):
+            return self.attachments()
         if verb == "patch":
             return self.patch(json.loads(next(word for word in argv if word.startswith("--patch=")).partition("=")[2]))
         assert (verb, kind, argv[-1]) == ("delete", "node", "w1")
         self.asked.append(("DELETE", "w1"))
         return Output(0, "", "")
+
+    def attachments(self) -> Output:
+        if self.silent:
+            self.silent -= 1
+            return Output(1, "", "The connection to the server x was refused - did you specify the right host or port?")
+        self.attached -= self.attached > 0
+        spec = {"nodeName": "w1", "attacher": "csi.test", "source": {"persistentVolumeName": "data"}}
+        item = {"kind": "VolumeAttachment", "metadata": {"name": "csi-1"}, "spec": spec}
+        return self.said({"items": [item] if self.attached else []})
 
     @staticmethod
     def said(data: Api) -> Output:
@@ -156,6 +171,36 @@ def test_the_dead_are_released_and_not_asked(monkeypatch: pytest.MonkeyPatch) ->
     assert run(monkeypatch, cluster, dead=True) == ["cordon node w1", "release the pods of dead node w1"]
     assert [taint["key"] for taint in cluster.node["spec"]["taints"]] == [OUT_OF_SERVICE]
     assert cluster.asked == [("DELETE", "a")]
+
+
+DETACHED = "wait until volumes are detached from w1"
+
+
+def test_volumes_are_waited_for_where_the_node_is_to_be_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, Cluster(["a"], attached=3)) == ["cordon node w1", "evict pods from w1"]
+    cluster = Cluster(["a"], attached=4)
+    assert run(monkeypatch, cluster, detached=True) == ["cordon node w1", "evict pods from w1", DETACHED]
+    assert cluster.attached == 0
+    cluster = Cluster(["a"], attached=3)
+    assert run(monkeypatch, cluster, dead=True)[1:] == ["release the pods of dead node w1", DETACHED]
+    assert cluster.attached == 0
+    assert run(monkeypatch, cluster, dead=True) == []
+
+
+def test_an_api_that_is_away_has_not_detached_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(attached=3)
+    monkeypatch.setattr(drains, "_INTERVAL_SECONDS", 0)
+    drain = Drain(cluster, ("/kubectl", "/kubeconfig"), DrainWant(("w1",), detached=True), 30)
+    drain.observe()
+    cluster.silent = 2
+    drain.apply(drain.plan()[-1])
+    assert (cluster.attached, cluster.silent) == (0, 0)
+
+
+def test_a_volume_that_stays_attached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = r"node w1: not within 0 s; last seen: still attached: data \(csi.test\), VolumeAttachment csi-1"
+    with pytest.raises(SlipwayError, match=found):
+        run(monkeypatch, Cluster(attached=10**6), detached=True, timeout=0)
 
 
 def test_the_living_are_not_released(monkeypatch: pytest.MonkeyPatch) -> None:
