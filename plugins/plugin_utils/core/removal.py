@@ -120,6 +120,15 @@ def _notices(removal: Removal) -> t.Iterator[Problem]:
             + ("; it was not contacted, so they are still on it" if removal.dead else ""),
             warning=True,
         )
+    elif removal.etcd:
+        yield Problem(
+            where,
+            "has held keys: that of etcd's authority, with which its data can be read and changed"
+            + ("" if removal.known else ", and all of the cluster's if it was a control-plane host"),
+            remedy="destroy its disk, or rotate what it has held"
+            + ("; it was not contacted, so they are still on it" if removal.dead else ""),
+            warning=True,
+        )
     elif removal.dead:
         yield Problem(
             where,

@@ -131,6 +131,17 @@ def test_a_node_of_a_lost_control_plane_host_has_held_keys_too() -> None:
     assert "has held the keys" in notice.text()
 
 
+def test_a_host_for_etcd_alone_has_held_keys_too() -> None:
+    hosts = {**HOSTS, "e1": Host("e1", etcd=True, peer_url="https://e1:2380", reachable=True)}
+    request = Request(("e1", "e9"), dead=True, cluster="demo", confirm="demo")
+    told = {notice.where: notice for notice in notices(plan_removals(request, hosts, NODES, "cp1", MEMBERS))}
+    texts = {where: notice.text() for where, notice in told.items()}
+    assert "has held keys: that of etcd's authority" in texts["e1"]
+    assert "if it was a control-plane host" not in texts["e1"]
+    assert "all of the cluster's if it was a control-plane host" in texts["e9"]
+    assert "it was not contacted" in texts["e9"]
+
+
 @pytest.mark.parametrize(
     ("name", "url"),
     [("e9", "https://e9:2380"), ("b1", "https://e9:2380"), ("b3", "https://e7:2380"), ("b4", "https://old:2380")],
