@@ -55,6 +55,12 @@ def need_bundle() -> None:
         )
 
 
+def artifact(name: str) -> dict[str, t.Any]:
+    """One entry of the bundle."""
+    entries = json.loads((BUNDLE / "bundle.json").read_text(encoding="utf-8"))["artifacts"]
+    return t.cast("dict[str, t.Any]", next(entry for entry in entries if entry["name"] == name))
+
+
 # --- labs -------------------------------------------------------------------------------------------------------------
 def lab_name(purpose: str = "t") -> str:
     """A lab's name that no other session has."""
@@ -311,6 +317,11 @@ class Run:
         """What Ansible printed."""
         return "\n".join(str(event.get("stdout") or "") for event in self.events)
 
+    def contacted(self) -> set[str]:
+        """The hosts that any task ran on, or was to run on: those of the play, or where it was delegated to."""
+        kinds = (*RESULTS, *(kind.replace("_on_", "_item_on_") for kind in RESULTS))
+        return {ran_on(event["event_data"]) for event in self.events if event.get("event") in kinds}
+
     def problem_text(self) -> str:
         """All problems as lines."""
         return "\n".join(problem.text() for problem in self.problems)
@@ -451,9 +462,12 @@ def recap(text: str) -> dict[str, Stats]:
 
 
 # --- the cluster ------------------------------------------------------------------------------------------------------
-def settled(lab: Lab, hosts: t.Collection[str] = ()) -> str | None:
-    """None if API server, nodes and all pods are well; else what is not. All hosts are nodes, or only ``hosts``."""
-    answer = ask(lab, "cp1", *KUBECTL, "get", "nodes,pods", "-A", "-o", "json", "--request-timeout=10s", timeout=30)
+def settled(lab: Lab, hosts: t.Collection[str] = (), host: str = "cp1") -> str | None:
+    """None if API server, nodes and all pods are well; else what is not. All hosts are nodes, or only ``hosts``.
+
+    It is asked on ``host``.
+    """
+    answer = ask(lab, host, *KUBECTL, "get", "nodes,pods", "-A", "-o", "json", "--request-timeout=10s", timeout=30)
     if answer.returncode != 0:
         return answer.stderr.strip() or "no answer"
     items = json.loads(answer.stdout)["items"]

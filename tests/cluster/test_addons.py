@@ -104,8 +104,7 @@ def lab() -> collections.abc.Iterator[Lab]:
 @pytest.fixture(scope="module")
 def image() -> str:
     """What the bundle calls agnhost."""
-    artifacts = json.loads((support.BUNDLE / "bundle.json").read_text(encoding="utf-8"))["artifacts"]
-    return next(str(each["reference"]) for each in artifacts if each["name"] == "agnhost")
+    return str(support.artifact("agnhost")["reference"])
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ import os
 import stat
 import subprocess
 import tarfile
-import typing as t
 from pathlib import Path
 
 import pytest
@@ -65,12 +64,6 @@ class Kubectl:
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.kubeconfig.parent)}
 
 
-def artifact(name: str) -> dict[str, t.Any]:
-    """One entry of the bundle."""
-    entries = json.loads((support.BUNDLE / "bundle.json").read_text(encoding="utf-8"))["artifacts"]
-    return next(entry for entry in entries if entry["name"] == name)
-
-
 @pytest.fixture(scope="module")
 def kubeconfig(cluster: Lab) -> Path:
     """As `slipway kubeconfig` leaves it."""
@@ -85,7 +78,7 @@ def kubeconfig(cluster: Lab) -> Path:
 def kubectl(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
     """Out of the bundle, so that the machine needs none."""
     directory = tmp_path_factory.mktemp("kubectl")
-    with tarfile.open(support.BUNDLE / artifact("kubectl")["file"]) as archive:
+    with tarfile.open(support.BUNDLE / support.artifact("kubectl")["file"]) as archive:
         archive.extract("kubectl", directory, filter="data")
     return Kubectl(directory / "kubectl", kubeconfig)
 
@@ -95,7 +88,7 @@ def web(kubectl: Kubectl) -> collections.abc.Iterator[str]:
     """A deployment of two pods behind a service; its name."""
     kubectl("create", "namespace", NAMESPACE)
     try:
-        image = ["--image", artifact("agnhost")["reference"], "--replicas", "2", "--port", str(PORT)]
+        image = ["--image", support.artifact("agnhost")["reference"], "--replicas", "2", "--port", str(PORT)]
         create = ["create", "deployment", "web", "--namespace", NAMESPACE, *image]
         kubectl(*create, "--", "/agnhost", "netexec", f"--http-port={PORT}")
         kubectl("expose", "deployment", "web", "--namespace", NAMESPACE, "--port", "80", "--target-port", str(PORT))

@@ -93,8 +93,7 @@ def pods(lab: Lab) -> dict[str, str]:
 
 
 def test_a_pod_of_a_dead_worker_runs_on_another(cluster: Lab) -> None:
-    artifacts = json.loads((support.BUNDLE / "bundle.json").read_text(encoding="utf-8"))["artifacts"]
-    image = next(str(each["reference"]) for each in artifacts if each["name"] == "agnhost")
+    image = support.artifact("agnhost")["reference"]
     support.kubectl(cluster, "apply", "-f", "-", stdin=MOVING.format(image=image))
     support.kubectl(cluster, "rollout", "status", "deployment/moving", "-n", "default", "--timeout=90s")
     ((name, node),) = pods(cluster).items()
