@@ -214,9 +214,9 @@ def etcdctl(lab: Lab, *arguments: str, host: str = "cp1") -> str:
 
 
 def members(lab: Lab, host: str = "cp1") -> dict[str, bool]:
-    """The name of each etcd member, and whether it is a learner, as one of them tells."""
+    """The name of each etcd member, empty if it never started, and whether it is a learner, as one of them tells."""
     listed = json.loads(etcdctl(lab, "member", "list", "-w=json", host=host))["members"]
-    return {str(member["name"]): bool(member.get("isLearner")) for member in listed}
+    return {str(member.get("name", "")): bool(member.get("isLearner")) for member in listed}
 
 
 def pending(*options: str) -> list[str]:
