@@ -257,3 +257,15 @@ def test_a_dead_workers_volume_is_detached_and_attached_where_its_pod_goes(lab: 
     settle(lab, *PROMOTED, other)
     with step("verify"):
         support.slipway("verify", "-i", str(rest)).require()
+
+
+def test_a_living_worker_is_reset_when_its_volume_is_detached(lab: Lab, tmp_path: Path) -> None:
+    """It is the last worker, so its pods go nowhere, and this ends the walk."""
+    (last,) = {each["metadata"]["name"] for each in support.objects(lab, "nodes", host=ASKED)} & set(FEWER_WORKERS)
+    inventory = written(lab, tmp_path, PROMOTED, (last,), MOVED)
+    with attaching.driver(lab, ASKED) as driver:
+        support.wait_for("the volume is attached and in use", driver.unused, timeout=120)
+        with step(f"remove {last}"):
+            support.slipway("remove", last, "-i", str(inventory), "--confirm", lab.name).require()
+        assert last not in {each["metadata"]["name"] for each in support.objects(lab, "nodes", host=ASKED)}
+        assert driver.detached == {last: True}
