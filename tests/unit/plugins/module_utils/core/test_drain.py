@@ -129,6 +129,9 @@ def test_steps(want: Api, item: Api, pods: list[Api], steps: list[str]) -> None:
     assert names(DrainWant(("w1",), **want), seen([item], pods)) == steps
 
 
+EPHEMERAL: list[Api] = [{"name": "x", "ephemeral": {}}]
+
+
 def attachment(name: str, volume: str | None, node: str = "w1") -> Api:
     source = {"persistentVolumeName": volume} if volume else {"inlineVolumeSpec": {}}
     spec = {"attacher": "csi.test", "nodeName": node, "source": source}
@@ -141,7 +144,7 @@ def volume(name: str, claim: str | None) -> Api:
 
 
 def claiming(claim: str) -> list[Api]:
-    return [{"name": "a", "emptyDir": {}}, {"name": "b", "persistentVolumeClaim": {"claimName": claim}}]
+    return [*EMPTY_DIR, {"name": "b", "persistentVolumeClaim": {"claimName": claim}}]
 
 
 def test_attachments_know_their_claims() -> None:
@@ -167,12 +170,12 @@ def test_attachments_know_their_claims() -> None:
         ([pod(owner="DaemonSet", volumes=claiming("c"))], False),
         ([pod(owner="DaemonSet", volumes=claiming("other"))], True),
         ([pod(owner="DaemonSet", volumes=claiming("c"), node="w2")], True),
-        ([pod("c-pod", owner="DaemonSet", volumes=[{"name": "x", "ephemeral": {}}])], True),
-        ([pod("c", owner="DaemonSet", volumes=[{"name": "x", "ephemeral": {}}])], False),
+        ([pod("c-pod", owner="DaemonSet", volumes=EPHEMERAL)], True),
+        ([pod("c", owner="DaemonSet", volumes=EPHEMERAL)], False),
     ],
 )
 def test_a_volume_stays_with_the_pod_that_stays(pods: list[Api], goes: bool) -> None:
-    claim = "c-x" if pods and "ephemeral" in pods[0]["spec"]["volumes"][0] else "c"
+    claim = "c-x" if pods and pods[0]["spec"]["volumes"] == EPHEMERAL else "c"
     attached = summarize_attachments([attachment("1", "v1"), volume("v1", claim)])
     at = dataclasses.replace(seen([node(closed=True)], pods), attached=attached)
     assert bool(detaching(at)) == goes
