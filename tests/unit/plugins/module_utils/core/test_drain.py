@@ -133,7 +133,7 @@ EPHEMERAL: list[Api] = [{"name": "x", "ephemeral": {}}]
 
 
 def attachment(name: str, volume: str | None, node: str = "w1") -> Api:
-    source = {"persistentVolumeName": volume} if volume else {"inlineVolumeSpec": {}}
+    source: Api = {"persistentVolumeName": volume} if volume else {"inlineVolumeSpec": {}}
     spec = {"attacher": "csi.test", "nodeName": node, "source": source}
     return {"kind": "VolumeAttachment", "metadata": {"name": name}, "spec": spec}
 
