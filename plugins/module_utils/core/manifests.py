@@ -6,6 +6,9 @@ A set has a name, and an inventory of its own in the cluster, the ConfigMap ``ku
 lists each object before that is made, so that what is no longer wanted is found and deleted, also after a run that was
 killed. Only what carries the set's label is ever deleted. What differs is not guessed here: the API server's own
 dry-run of the server-side apply is compared with what it holds now.
+
+A definition (CustomResourceDefinition) that lives without the set's label was made by somebody else. It is used as it
+is and never touched: it would take every object of its kind along when it goes.
 """
 
 from __future__ import annotations
@@ -248,6 +251,38 @@ def _release(item: t.Mapping[str, t.Any], name: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text.partition("-")[0]))
 
 
+def is_foreign(want: ManifestSet, live: t.Optional[t.Mapping[str, t.Any]]) -> bool:
+    """Whether what lives is a definition that is not of this set, so that it is neither changed nor ever deleted."""
+    return live is not None and live["kind"] == "CustomResourceDefinition" and not _is_ours(want, live)
+
+
+def foreign_definitions(want: ManifestSet, seen: SetSeen) -> list[Problem]:
+    """A warning for each release of wanted definitions that somebody else has made."""
+    found: dict[str, list[str]] = {}
+    for item in want.wanted:
+        live = lookup(seen.live, ref_of(item))
+        if live is not None and is_foreign(want, live):
+            held, own = _release_text(live), _release_text(item)
+            release = f" of release {held or 'unknown'}, Slipway's would be {own}" if own else ""
+            found.setdefault(release, []).append(ref_of(item).name)
+    return [
+        Problem(
+            f"manifests {want.name}",
+            f"definitions{release} that somebody else made are used as they are and never changed or deleted: "
+            + ", ".join(names),
+            remedy=f"to hand one over: kubectl label customresourcedefinition NAME {SET_LABEL}={want.name}; it then "
+            "goes, with every object of its kind, when it is no longer wanted",
+            warning=True,
+        )
+        for release, names in found.items()
+    ]
+
+
+def _release_text(item: t.Mapping[str, t.Any]) -> str:
+    annotations = item["metadata"].get("annotations") or {}
+    return next((str(annotations[name]) for name in _RELEASES if name in annotations), "")
+
+
 def is_held_by_volumes(item: t.Mapping[str, t.Any]) -> bool:
     """Whether volumes of this class, if it is one, keep it from being deleted."""
     annotations = item["metadata"].get("annotations") or {}
@@ -446,7 +481,7 @@ def _apply_changes(want: ManifestSet, seen: SetSeen) -> list[Change]:
     for item in want.wanted:
         live = lookup(seen.live, ref_of(item))
         predicted = lookup(seen.predicted, ref_of(item))
-        if live is not None and is_older(item, live):
+        if live is not None and (is_foreign(want, live) or is_older(item, live)):
             continue
         if live is None:
             steps.append(("create", item, "", shown(item)))
@@ -545,7 +580,8 @@ def _target_inventory(want: ManifestSet, seen: SetSeen) -> Inventory:
     kept: tuple[ObjectRef, ...] = ()
     if seen.inventory is not None and not (want.prune or want.absent):
         kept = seen.inventory.refs
-    refs = _grown(Inventory(kept), want.wanted).refs
+    own = [item for item in want.wanted if not is_foreign(want, lookup(seen.live, ref_of(item)))]
+    refs = _grown(Inventory(kept), own).refs
     return Inventory(refs, want.digest) if refs else Inventory()
 
 

@@ -21,6 +21,7 @@ from ..core.manifests import (
     generated_fields,
     inventory_object,
     inventory_ref,
+    is_foreign,
     is_held_by_volumes,
     lacks_fields,
     lookup,
@@ -70,6 +71,8 @@ def _compare(
         applied = inventory is not None and inventory.digest == want.digest
         for item in want.wanted:
             held = lookup(live, ref_of(item))
+            if is_foreign(want, held):
+                continue
             if held is not None and applied and covers(held, item):
                 same[ref_of(item).key] = held
             elif held is not None:

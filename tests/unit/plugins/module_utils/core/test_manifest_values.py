@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import (
     GENERATE,
+    SET_LABEL,
+    Inventory,
     SetSeen,
     completed,
     covers,
     filled,
+    foreign_definitions,
     generated_fields,
     index,
     is_older,
@@ -127,9 +130,36 @@ def test_a_newer_release_is_never_downgraded(live: str, wanted: str, older: bool
         for text in (live, wanted)
     )
     assert is_older(want, there) == older
+    there["metadata"]["labels"] = {SET_LABEL: "s"}
     manifests = parse_set(name="s", objects=[want])
     changes = plan_manifests(manifests, SetSeen(live=index([there])))
     assert ("update CustomResourceDefinition x" in [change.name for change in changes]) == (not older)
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "held", "does", "says"),
+    [
+        ("CustomResourceDefinition", {SET_LABEL: "s"}, "v1.5.1", ["update CustomResourceDefinition x"], None),
+        ("CustomResourceDefinition", {SET_LABEL: "s"}, "v1.7.0", [], None),
+        ("CustomResourceDefinition", None, "v1.5.1", [], " of release v1.5.1, Slipway's would be v1.6.3"),
+        ("CustomResourceDefinition", {}, "v1.7.0", [], " of release v1.7.0, Slipway's would be v1.6.3"),
+        ("CustomResourceDefinition", {SET_LABEL: "another"}, "", [], " of release unknown, Slipway's would be v1.6.3"),
+        ("IngressClass", {}, "v1.5.1", ["update IngressClass x"], None),
+    ],
+)
+def test_a_definition_that_somebody_else_made_is_left_alone_and_named(
+    kind: str, labels: dict[str, str] | None, held: str, does: list[str], says: str | None
+) -> None:
+    there = thing(kind, annotations={VERSION: held} if held else None, spec={})
+    there["metadata"]["labels"] = labels
+    manifests = parse_set(name="s", objects=[thing(kind, annotations={VERSION: "v1.6.3"}, spec={}), thing("Secret")])
+    seen = SetSeen(live=index([there]), inventory=Inventory())
+    changes = plan_manifests(manifests, seen)
+    assert [change.name for change in changes] == [*does, "create Secret x"]
+    remembered = {ref.kind for ref in changes[-1].data.after.refs}
+    assert remembered == ({"Secret"} if says else {"Secret", kind})
+    told = foreign_definitions(manifests, seen)
+    assert [(problem.warning, (says or "") in problem.found) for problem in told] == ([(True, True)] if says else [])
 
 
 def test_a_definition_is_shown_without_its_schema() -> None:
