@@ -18,7 +18,7 @@ from ansible_collections.slipway.cluster.plugins.lookup.user_manifests import Lo
 from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import unpack
 
 ITEM = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}
-SECRET = [("default", VaultSecret(b"password of a test"))]
+SECRET: t.Any = [("default", VaultSecret(b"password of a test"))]
 
 
 def looked_up(variables: dict[str, t.Any] | None, loader: t.Any = None) -> dict[str, t.Any]:

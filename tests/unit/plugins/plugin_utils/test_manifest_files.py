@@ -18,7 +18,7 @@ from ansible_collections.slipway.cluster.plugins.plugin_utils.manifest_files imp
 
 # What is told of an object and not of its file.
 OF_OBJECTS = ("without apiVersion", "is listed twice")
-SECRET = [("default", VaultSecret(b"password of a test"))]
+SECRET: t.Any = [("default", VaultSecret(b"password of a test"))]
 
 
 def manifest(name: str, **fields: t.Any) -> str:

@@ -24,6 +24,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests imp
     index,
     is_older,
     lacks_fields,
+    left_alone,
     pack,
     parse_set,
     plan_manifests,
@@ -33,6 +34,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests imp
 )
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 
+DEFINITION = "CustomResourceDefinition"
 VERSION = "gateway.networking.k8s.io/bundle-version"
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -139,12 +141,13 @@ def test_a_newer_release_is_never_downgraded(live: str, wanted: str, older: bool
 @pytest.mark.parametrize(
     ("kind", "labels", "held", "does", "says"),
     [
-        ("CustomResourceDefinition", {SET_LABEL: "s"}, "v1.5.1", ["update CustomResourceDefinition x"], None),
-        ("CustomResourceDefinition", {SET_LABEL: "s"}, "v1.7.0", [], None),
-        ("CustomResourceDefinition", None, "v1.5.1", [], " of release v1.5.1, Slipway's would be v1.6.3"),
-        ("CustomResourceDefinition", {}, "v1.7.0", [], " of release v1.7.0, Slipway's would be v1.6.3"),
-        ("CustomResourceDefinition", {SET_LABEL: "another"}, "", [], " of release unknown, Slipway's would be v1.6.3"),
-        ("IngressClass", {}, "v1.5.1", ["update IngressClass x"], None),
+        (DEFINITION, {SET_LABEL: "s"}, "v1.5.1", [f"update {DEFINITION} x"], None),
+        (DEFINITION, {SET_LABEL: "s"}, "v1.7.0", [], None),
+        (DEFINITION, None, "v1.5.1", [], " (release v1.5.1; Slipway's would be v1.6.3)"),
+        (DEFINITION, {}, "v1.7.0", [], " (release v1.7.0; Slipway's would be v1.6.3)"),
+        (DEFINITION, {SET_LABEL: "another"}, "", [], " (release unknown; Slipway's would be v1.6.3)"),
+        ("ValidatingAdmissionPolicy", {}, "v1.5.1", [], "(release v1.5.1; Slipway's"),
+        ("ValidatingAdmissionPolicy", {SET_LABEL: "s"}, "v1.5.1", ["update ValidatingAdmissionPolicy x"], None),
     ],
 )
 def test_a_definition_that_somebody_else_made_is_left_alone_and_named(
@@ -160,6 +163,22 @@ def test_a_definition_that_somebody_else_made_is_left_alone_and_named(
     assert remembered == ({"Secret"} if says else {"Secret", kind})
     told = foreign_definitions(manifests, seen)
     assert [(problem.warning, (says or "") in problem.found) for problem in told] == ([(True, True)] if says else [])
+
+
+def test_where_definitions_are_somebody_elses_no_policy_keeps_their_releases_out() -> None:
+    wanted = [thing(kind, kind.lower(), annotations={VERSION: "v1.6.3"}) for kind in (DEFINITION, "Policy", "Binding")]
+    manifests = parse_set(name="s", objects=[*wanted, thing(DEFINITION, "missing"), thing("Secret")])
+    theirs = index([thing(DEFINITION, DEFINITION.lower())])
+    changes = plan_manifests(manifests, SetSeen(live=theirs))
+    assert [change.name for change in changes] == [f"create {DEFINITION} missing", "create Secret x"]
+    assert {key[1:] for key in left_alone(manifests, theirs)} == {
+        (DEFINITION, "", DEFINITION.lower()),
+        ("Policy", "", "policy"),
+        ("Binding", "", "binding"),
+    }
+    assert left_alone(manifests, {}) == frozenset()
+    ours = index([{**each, "metadata": {**each["metadata"], "labels": {SET_LABEL: "s"}}} for each in wanted])
+    assert left_alone(manifests, ours) == frozenset()
 
 
 def test_a_definition_is_shown_without_its_schema() -> None:

@@ -294,6 +294,15 @@ def test_settling(status: dict[str, int], lack: str) -> None:
         settle_sets(machine, api, [want], timeout=1)
 
 
+def test_what_is_somebody_elses_is_not_waited_for() -> None:
+    release = {"annotations": {"gateway.networking.k8s.io/bundle-version": "v1.6.3"}}
+    policy = {"apiVersion": "v1", "kind": "Policy", "metadata": {"name": "p", **release}}
+    api, want = Api(), wanted(definition("theirs"), policy)
+    api.held[ref_of(definition("theirs")).key] = definition("theirs")
+    assert run(api, want) == []
+    settle_sets(t.cast("t.Any", Patience()), api, [want], timeout=1)
+
+
 def test_what_does_not_go_away_by_itself_is_not_asked_for_again() -> None:
     api, asked = Api(), []
     want = wanted(thing("c"), thing("d", "Deployment", spec={"replicas": 1}))
