@@ -31,6 +31,11 @@ options:
     description: Only the hosts of this role, such as C(docker), which is none that makes a host one of the cluster.
     type: str
     default: ""
+  alone:
+    description: A role whose hosts may do without a cluster, such as C(docker). Where there are such and none of a
+      cluster, the pattern matches nobody.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -52,10 +57,12 @@ def cluster_hosts(
     groups: t.Mapping[str, t.Sequence[str]],
     target: str = "",
     role: str = "",
+    alone: str = "",
 ) -> str:
     """The pattern; ``localhost`` where no group gives a role, so that the plan can say so.
 
-    With ``role``, only its hosts: ``!all`` where there are none.
+    With ``role``, only its hosts: ``!all`` where there are none. Where there are hosts of the role ``alone`` and none
+    of a cluster, that is meant, and nobody is left to be one: ``!all``.
     """
     if target and not role:
         return target
@@ -64,10 +71,11 @@ def cluster_hosts(
     for hosts in groups.values():
         known = hosts[0] in hostvars if hosts else False
         named = named or (hostvars[hosts[0]].get("slipway_groups") if known else None) or {}
-    wanted = [str(named.get(each) or f"slipway_{each}") for each in ([role] if role else ROLES)]
-    found = ":".join(group for group in wanted if group in groups)
+    names = {each: str(named.get(each) or f"slipway_{each}") for each in (*ROLES, role, alone)}
+    found = ":".join(names[each] for each in ([role] if role else ROLES) if names[each] in groups)
     if not role:
-        return found or "localhost"
+        is_alone = alone and groups.get(names[alone]) and not any(groups.get(names[each]) for each in ROLES)
+        return "!all" if is_alone else found or "localhost"
     return f"{found}:&{target}" if found and target else found or "!all"
 
 

@@ -90,6 +90,12 @@ options:
       - In check mode it may be empty, for a CA that is made in the same run.
     type: dict
     default: {}
+  forget:
+    description:
+      - Whether registries that an earlier run was given in O(registries), and this one is not, are forgotten, with
+        root's login. Images that came from them stay.
+    type: bool
+    default: false
   credentials:
     description: Registries that root is logged in to, HOST[:PORT] to C(username) and C(password).
     type: dict
@@ -166,6 +172,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "users": {"type": "list", "elements": "str"},
     "images": {"type": "list", "elements": "str", "default": []},
     "registries": {"type": "dict", "default": {}},
+    "forget": {"type": "bool", "default": False},
     "credentials": {"type": "dict", "default": {}, "no_log": True},
 }
 

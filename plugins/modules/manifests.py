@@ -18,6 +18,8 @@ description:
   - What differs is decided by the API server's own dry-run, so fields that others own do not count.
   - A Secret with the annotation C(slipway.cluster/generate) set to C(certificate) or C(random) gets a self-signed
     certificate (C(tls.crt), C(tls.key)) or a random C(secretkey) when it is made, and keeps it.
+  - A CustomResourceDefinition that lives without that label was made by somebody else. It is left as it is, never
+    deleted, and named in a warning.
   - Definitions of the Gateway API that are newer than those wanted are left alone.
   - Runs on a host that has kubectl and an administrator's kubeconfig, usually a control-plane host.
 author: Slipway maintainers (@slipway)
@@ -132,8 +134,8 @@ hash:
   returned: success
   type: str
 problems:
-  description: What is wrong, all of it.
-  returned: failure
+  description: What is wrong, all of it; or as warnings, which definitions are somebody else's.
+  returned: failure, or when there are such definitions
   type: list
   elements: dict
 """
@@ -147,10 +149,12 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests imp
     ManifestSet,
     SetSeen,
     filled,
+    foreign_definitions,
     parse_set,
     plan_manifests,
     unpack,
 )
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
 from ansible_collections.slipway.cluster.plugins.module_utils.host.engine import run_module
 from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import ARGUMENTS, Kubectl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine
@@ -244,6 +248,11 @@ def result(_machine: Machine, want: Want) -> dict[str, t.Any]:
     return {"hash": want.sets[0].digest}
 
 
+def notices(want: Want, seen: list[SetSeen]) -> list[Problem]:
+    """Which definitions are somebody else's."""
+    return [problem for manifests, held in zip(want.sets, seen) for problem in foreign_definitions(manifests, held)]
+
+
 def main() -> None:
     """Run the module."""
     run_module(
@@ -254,6 +263,7 @@ def main() -> None:
         apply=apply,
         settle=settle,
         result=result,
+        notices=notices,
     )
 
 

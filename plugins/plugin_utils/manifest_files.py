@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from pathlib import Path
 
@@ -58,15 +59,17 @@ def _files(path: Path) -> list[Path]:
 def _read(file: Path, loader: Loader | None, problems: list[Problem]) -> list[dict[str, t.Any]]:
     try:
         text = loader.get_text_file_contents(str(file)) if loader else file.read_text(encoding="utf-8")
-        documents = [each for each in yaml.load_all(text, Loader=_PlainLoader) if each is not None]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AnsibleError) as error:
+        found = [each for each in yaml.load_all(text, Loader=_PlainLoader) if each is not None]
+        # What YAML has and JSON has not: keys that are numbers become texts, as kubectl has it; bytes are no value.
+        documents = json.loads(json.dumps(found, allow_nan=False))
+    except (OSError, TypeError, ValueError, yaml.YAMLError, AnsibleError) as error:
         problems.append(Problem(_VARIABLE, f"{file}: {error}", "YAML or JSON of Kubernetes objects"))
         return []
     wrong = [each for each in documents if not isinstance(each, dict)]
     if wrong:
         problems.append(Problem(_VARIABLE, f"{file}: holds a {type(wrong[0]).__name__}", "Kubernetes objects"))
         return []
-    return documents
+    return t.cast("list[dict[str, t.Any]]", documents)
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -127,6 +127,14 @@ def inventory_of(lab: Lab, hosts: t.Collection[str], path: Path) -> Path:
     return path
 
 
+def inventory_with(lab: Lab, groups: t.Mapping[str, t.Collection[str]], path: Path) -> Path:
+    """Write the lab's inventory with further groups of its hosts, and return it."""
+    data = yaml.safe_load(lab.inventory.read_text(encoding="utf-8"))
+    data |= {group: {"hosts": {host: {} for host in hosts}} for group, hosts in groups.items()}
+    path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+    return path
+
+
 @contextlib.contextmanager
 def power_button(lab: Lab) -> collections.abc.Iterator[None]:
     """A container that reboots is off; somebody switches it on again."""

@@ -65,6 +65,8 @@ _PACKAGES = {
     ("debian", "13"): ("docker.io", "docker-cli", "docker-buildx", "docker-compose"),
     ("ubuntu", "24.04"): ("docker.io", "docker-buildx", "docker-compose-v2"),
 }
+MARK = "# Written by Slipway; it goes with the registry.\n"
+"""The first line of an authority that a run has put there."""
 _FOREIGN = ("docker-ce", "docker-ce-cli", "moby-engine")
 _DROP_IN_TEXT = f"""\
 # Written by Slipway; changes made here are undone by its next run.
@@ -93,7 +95,8 @@ class DockerWant:
 
     ``packages`` None: those of the distribution; empty: the engine is there already. ``users`` None: nobody's
     membership is touched. ``registries`` maps HOST[:PORT] to the CA (PEM) its certificate is checked against; an empty
-    CA is one that is not known yet. ``avoid`` are networks (CIDR) that no address pool may touch.
+    CA is one that is not known yet. With ``forget``, registries that an earlier run put there and that are not among
+    them go. ``avoid`` are networks (CIDR) that no address pool may touch.
     """
 
     packages: t.Optional[tuple[str, ...]] = None
@@ -109,6 +112,7 @@ class DockerWant:
     registries: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     logins: t.Mapping[str, Login] = dataclasses.field(default_factory=dict)
     avoid: tuple[str, ...] = ()
+    forget: bool = False
 
     @classmethod
     def from_params(cls, params: t.Mapping[str, t.Any]) -> DockerWant:
@@ -142,7 +146,8 @@ class DockerSeen:
     ``loaded`` is what the running engine has read, None if that is not known. ``networks`` are routes (CIDR and
     interface) that are not Docker's own. ``members`` None: there is no group. ``known`` are the users that exist.
     ``containerd_unit`` is an administrator's unit of that name, ``node`` whether a kubelet is installed. ``auths`` has
-    root's logins. ``root_in_use`` is the engine's data root, if it has containers there.
+    root's logins, ``given`` the registries whose authority Slipway put there. ``root_in_use`` is the engine's data
+    root, if it has containers there.
     """
 
     state: SeenState = SeenState()
@@ -157,6 +162,7 @@ class DockerSeen:
     containerd_unit: str = ""
     node: bool = False
     auths: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    given: frozenset[str] = frozenset()
     root_in_use: str = ""
 
 
@@ -267,12 +273,12 @@ def docker_target(want: DockerWant) -> HostState:
     for host, authority in sorted(want.registries.items()):
         directories.append(Directory(f"{CERTIFICATES}/{host}"))
         # dockerd reads these for each connection.
-        files.append(File(f"{CERTIFICATES}/{host}/ca.crt", _authority(authority)))
+        files.append(File(authority_of(host), _authority(authority)))
     return HostState(directories=tuple(directories), files=tuple(files))
 
 
 def _authority(text: str) -> str:
-    return "@@registry-ca@@" if not text else text.rstrip("\n") + "\n"
+    return MARK + ("@@registry-ca@@" if not text else text.rstrip("\n") + "\n")
 
 
 def plan_docker(want: DockerWant, seen: DockerSeen) -> list[Change]:
@@ -289,7 +295,7 @@ def plan_docker(want: DockerWant, seen: DockerSeen) -> list[Change]:
         changes.append(Change(f"install packages {', '.join(missing)}", data=("packages", missing)))
     changes += _plan_members(want, seen)
     changes += plan_engine(want, seen)
-    changes += _plan_logins(want, seen)
+    changes += [*_plan_logins(want, seen), *_plan_forgotten(want, seen)]
     changes += [
         Change(f"pull image {image}", data=("pull", image)) for image in want.images if image not in seen.images
     ]
@@ -391,6 +397,21 @@ def _plan_logins(want: DockerWant, seen: DockerSeen) -> list[Change]:
     ]
 
 
+def _plan_forgotten(want: DockerWant, seen: DockerSeen) -> list[Change]:
+    """What goes of registries that are no more; the authority last, for its mark tells that they were ours."""
+    changes = []
+    for host in sorted(seen.given - set(want.registries)) if want.forget else ():
+        if auth_key(host) in seen.auths and host not in want.logins:
+            changes.append(Change(f"log root out of {host}", data=("logout", auth_key(host))))
+        changes.append(Change(f"remove {authority_of(host)}", data=("forget", host)))
+    return changes
+
+
+def authority_of(host: str) -> str:
+    """Where a registry's authority lies."""
+    return f"{CERTIFICATES}/{host}/ca.crt"
+
+
 def auth_key(host: str) -> str:
     """Under which name config.json keeps a registry's login."""
     return DOCKER_HUB[1] if host == DOCKER_HUB[0] else host
@@ -404,13 +425,18 @@ def parse_auths(text: t.Optional[str]) -> dict[str, str]:
     return {str(host): str(entry.get("auth", "")) for host, entry in entries if isinstance(entry, dict)}
 
 
-def with_login(text: t.Optional[str], key: str, auth: str) -> str:
-    """A config.json with one more login; everything else in it stays. SlipwayError if it is no JSON object."""
+def with_login(text: t.Optional[str], key: str, auth: t.Optional[str]) -> str:
+    """A config.json with one more login, or without it if ``auth`` is None; everything else in it stays.
+
+    SlipwayError if it is no JSON object.
+    """
     document = parse_json(text) if text and text.strip() else {}
     if document is None:
         raise SlipwayError(Problem(LOGIN, "is not a JSON object", "the file that docker login writes", "mend it"))
     auths = document.get("auths")
     merged = {**(auths if isinstance(auths, dict) else {}), key: {"auth": auth}}
+    if auth is None:
+        del merged[key]
     return json.dumps({**document, "auths": merged}, indent=2) + "\n"
 
 

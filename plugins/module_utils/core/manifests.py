@@ -6,6 +6,9 @@ A set has a name, and an inventory of its own in the cluster, the ConfigMap ``ku
 lists each object before that is made, so that what is no longer wanted is found and deleted, also after a run that was
 killed. Only what carries the set's label is ever deleted. What differs is not guessed here: the API server's own
 dry-run of the server-side apply is compared with what it holds now.
+
+A definition (CustomResourceDefinition) that lives without the set's label was made by somebody else. It is used as it
+is and never touched (``left_alone``): it would take every object of its kind along when it goes.
 """
 
 from __future__ import annotations
@@ -40,7 +43,8 @@ HELD_BY_VOLUMES = "slipway.cluster/held-by-volumes"
 """Annotation of a StorageClass that is not deleted while volumes of it exist that would then never be removed."""
 
 # What must be there before what: namespaces and APIs, then what workloads read and run as, then what runs.
-_FOUNDATIONS = ("Namespace", "CustomResourceDefinition")
+_DEFINITION = "CustomResourceDefinition"
+_FOUNDATIONS = ("Namespace", _DEFINITION)
 WORKLOADS = ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Pod", "Job", "CronJob")
 _HOOKS = ("APIService", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 
@@ -248,6 +252,50 @@ def _release(item: t.Mapping[str, t.Any], name: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text.partition("-")[0]))
 
 
+def left_alone(want: ManifestSet, live: t.Mapping[Key, KubernetesObject]) -> frozenset[Key]:
+    """What of the set is somebody else's, so that it is neither made nor changed, and never deleted.
+
+    These are definitions that live without the set's label, and what comes with a release of them, such as a policy
+    that keeps other releases out. Where a definition is somebody else's, so is the choice of its release: no such
+    policy is made.
+    """
+    held = {ref_of(item).key: lookup(live, ref_of(item)) for item in want.wanted}
+    living = {key for key, item in held.items() if item is not None}
+    ours = {key for key, item in held.items() if item is not None and _is_ours(want, item)}
+    definitions = {ref_of(item).key for item in want.wanted if item["kind"] == _DEFINITION}
+    beside = {ref_of(item).key for item in want.wanted if _release_text(item)} - definitions
+    foreign = (definitions & living) - ours
+    return frozenset(foreign | ((beside if foreign else beside & living) - ours))
+
+
+def foreign_definitions(want: ManifestSet, seen: SetSeen) -> list[Problem]:
+    """A warning for each release of wanted definitions that somebody else has made."""
+    alone = left_alone(want, seen.live)
+    found: dict[str, list[str]] = {}
+    for item in want.wanted:
+        live = lookup(seen.live, ref_of(item))
+        if live is not None and ref_of(item).key in alone:
+            held, own = _release_text(live), _release_text(item)
+            release = f" (release {held or 'unknown'}; Slipway's would be {own})" if own else ""
+            found.setdefault(release, []).append(ref_of(item).name)
+    return [
+        Problem(
+            f"manifests {want.name}",
+            f"definitions{release} that somebody else made are used as they are and never changed or deleted: "
+            + ", ".join(names),
+            remedy=f"to hand one over: kubectl label customresourcedefinition NAME {SET_LABEL}={want.name}; it then "
+            "goes, with every object of its kind, when it is no longer wanted",
+            warning=True,
+        )
+        for release, names in found.items()
+    ]
+
+
+def _release_text(item: t.Mapping[str, t.Any]) -> str:
+    annotations = item["metadata"].get("annotations") or {}
+    return next((str(annotations[name]) for name in _RELEASES if name in annotations), "")
+
+
 def is_held_by_volumes(item: t.Mapping[str, t.Any]) -> bool:
     """Whether volumes of this class, if it is one, keep it from being deleted."""
     annotations = item["metadata"].get("annotations") or {}
@@ -333,8 +381,9 @@ def shown(item: t.Mapping[str, t.Any], other: t.Optional[t.Mapping[str, t.Any]] 
     Values of a Secret are masked, so that only the fact of a difference is seen.
     """
     kept = comparable(item)
-    if item["kind"] == "CustomResourceDefinition":
-        kept["spec"] = {**kept.get("spec", {}), "versions": [_brief(each) for each in item["spec"].get("versions", ())]}
+    if item["kind"] == _DEFINITION:
+        spec = item.get("spec") or {}
+        kept["spec"] = {**spec, "versions": [_brief(each) for each in spec.get("versions") or ()]}
     if item["kind"] == "Secret":
         for field in ("data", "stringData"):
             values, others = item.get(field) or {}, (other or {}).get(field) or {}
@@ -443,10 +492,11 @@ def _stage(item: t.Mapping[str, t.Any]) -> int:
 
 def _apply_changes(want: ManifestSet, seen: SetSeen) -> list[Change]:
     steps = []
+    alone = left_alone(want, seen.live)
     for item in want.wanted:
         live = lookup(seen.live, ref_of(item))
         predicted = lookup(seen.predicted, ref_of(item))
-        if live is not None and is_older(item, live):
+        if ref_of(item).key in alone or (live is not None and is_older(item, live)):
             continue
         if live is None:
             steps.append(("create", item, "", shown(item)))
@@ -545,7 +595,9 @@ def _target_inventory(want: ManifestSet, seen: SetSeen) -> Inventory:
     kept: tuple[ObjectRef, ...] = ()
     if seen.inventory is not None and not (want.prune or want.absent):
         kept = seen.inventory.refs
-    refs = _grown(Inventory(kept), want.wanted).refs
+    alone = left_alone(want, seen.live)
+    own = [item for item in want.wanted if ref_of(item).key not in alone]
+    refs = _grown(Inventory(kept), own).refs
     return Inventory(refs, want.digest) if refs else Inventory()
 
 
@@ -562,5 +614,5 @@ def _shrunk(inventory: Inventory, refs: t.Iterable[ObjectRef]) -> Inventory:
 
 def _name(verb: str, refs: t.Sequence[ObjectRef]) -> str:
     listed = ", ".join(ref.text() for ref in refs)
-    takes_along = verb == "delete" and any(ref.kind == "CustomResourceDefinition" for ref in refs)
+    takes_along = verb == "delete" and any(ref.kind == _DEFINITION for ref in refs)
     return f"{verb} {listed}{' and every object of these kinds' if takes_along else ''}"

@@ -49,6 +49,24 @@ class Asked:
     stray: tuple[Reply, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    """Who answers for an address on the network: its ``hardware`` address, empty for nobody.
+
+    ``announced`` is how many announcements this very host was seen to send for it: nobody hears its own answers.
+    """
+
+    hardware: str = ""
+    announced: int = 0
+
+
+def arp_sender(frame: bytes) -> tuple[str, str]:
+    """The IPv4 and hardware address that an Ethernet frame with ARP names as its sender's (RFC 826); else empty."""
+    if len(frame) < 42 or frame[12:14] != b"\x08\x06" or frame[16:18] != b"\x08\x00":
+        return "", ""
+    return ".".join(str(byte) for byte in frame[28:32]), ":".join(f"{byte:02x}" for byte in frame[22:28])
+
+
 def host_name(namespace: str, kind: str) -> str:
     """A name that only this run has; it need not resolve."""
     return f"{kind}.{namespace}.test"
@@ -203,25 +221,26 @@ def judge_metrics(nodes: t.Collection[str], listing: t.Optional[t.Mapping[str, t
     )
 
 
-def judge_balanced(address: str, hardware: str, replies: t.Sequence[Reply], where: str) -> Check:
-    """An address from outside: who answers for it on the network (``hardware``), and what its Service says."""
+def judge_balanced(address: str, holder: Holder, replies: t.Sequence[Reply], where: str) -> Check:
+    """An address from outside: who answers for it on the network, and what its Service says."""
     troubles = [reply.trouble for reply in replies if reply.trouble]
     bad = []
     if not address:
         bad.append("the Service got no address")
-    elif not hardware:
+    elif not holder.hardware:
         bad.append("nobody on the network answers for it (ARP)")
     elif troubles:
         bad.append(f"{len(troubles)} of {len(replies)} requests failed: {troubles[0]}")
     pods = {reply.text for reply in replies if not reply.trouble}
-    seen = (
-        f"{address or 'none'} is at {hardware or 'nobody'}; {len(replies) - len(troubles)} requests, {len(pods)} pods"
-    )
+    place = holder.hardware or "nobody"
+    if holder.announced:
+        place += f", this host itself, which was seen to say so {holder.announced} times and cannot be asked by itself"
+    seen = f"{address or 'none'} is at {place}; {len(replies) - len(troubles)} requests, {len(pods)} pods"
     workload = "deployment/controller" if not address else "daemonset/speaker"
     return Check(
         "load balancer",
         not bad,
-        "gave a Service an address, asked the network who has it, and sent requests to it",
+        "gave a Service an address, asked the network who has it (ARP), and sent requests to it from this node",
         "; ".join([seen, *bad]),
         hint=f"see: kubectl --namespace {where} get pods -o wide, and logs {workload}",
     )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import typing as t
@@ -41,6 +42,7 @@ def observe_docker(machine: Machine, want: DockerWant) -> DockerSeen:
         containerd_unit=machine.read_text(docker.CONTAINERD_UNIT) or "",
         node=docker.KUBELET_UNIT in units,
         auths=docker.parse_auths(machine.read_text(docker.LOGIN)),
+        given=frozenset(_given(machine)),
         root_in_use=_root_in_use(machine) if up else "",
     )
 
@@ -50,6 +52,13 @@ def installed_packages(machine: Machine) -> frozenset[str]:
     listing = machine.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\\n"], check=False)
     words = (line.split() for line in listing.stdout.splitlines())
     return frozenset(name for name, *status in words if status == ["installed"])
+
+
+def _given(machine: Machine) -> t.Iterator[str]:
+    """The registries whose authority an earlier run put there."""
+    for host in os.listdir(docker.CERTIFICATES) if os.path.isdir(docker.CERTIFICATES) else ():
+        if (machine.read_text(docker.authority_of(host)) or "").startswith(docker.MARK):
+            yield host
 
 
 def _members() -> t.Optional[frozenset[str]]:
@@ -83,6 +92,10 @@ def apply_docker(machine: Machine, want: DockerWant, change: Change) -> None:
         machine.run(["gpasswd", "--delete", data[1], docker.GROUP])
     elif verb == "login":
         _log_in(machine, *data[1])
+    elif verb == "logout":
+        _log_in(machine, data[1], None)
+    elif verb == "forget":
+        _forget(machine, docker.authority_of(data[1]))
     elif verb == "pull":
         _pull(machine, data[1])
     else:
@@ -98,7 +111,13 @@ def _note_reload(machine: Machine) -> None:
         machine.write(docker.LOADED, docker.after_reload(config, loaded).encode(), mode=0o644)
 
 
-def _log_in(machine: Machine, key: str, auth: str) -> None:
+def _forget(machine: Machine, authority: str) -> None:
+    machine.remove(authority)
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(authority))  # what somebody else put there stays
+
+
+def _log_in(machine: Machine, key: str, auth: t.Optional[str]) -> None:
     directory = os.path.dirname(docker.LOGIN)
     if not machine.exists(directory):
         machine.make_directory(directory, mode=0o700)

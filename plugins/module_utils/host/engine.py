@@ -41,6 +41,7 @@ def run_module(  # noqa: PLR0913  # the verbs of a module, by keyword only
     apply: t.Callable[[Machine, Want, Change], None],
     settle: t.Optional[t.Callable[[Machine, Want], None]] = None,
     result: t.Optional[t.Callable[[Machine, Want], dict[str, t.Any]]] = None,
+    notices: t.Optional[t.Callable[[Want, Seen], t.Sequence[Problem]]] = None,
     exclusive: bool = True,
     **module_options: t.Any,
 ) -> None:
@@ -48,7 +49,8 @@ def run_module(  # noqa: PLR0913  # the verbs of a module, by keyword only
 
     ``settle`` waits for what was started, also when nothing changed: an earlier run may have been killed before it did.
     Returns to Ansible ``changed`` (the plan is not empty), ``actions`` (a sentence for each change), ``diff``, and what
-    ``result`` adds. A SlipwayError from any verb fails the module with all its problems, and with what was done before.
+    ``result`` adds; the warnings that ``notices`` has about what was seen are ``problems``. A SlipwayError from any
+    verb fails the module with all its problems, and with what was done before.
     """
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **module_options)
     machine = Machine()
@@ -65,7 +67,9 @@ def run_module(  # noqa: PLR0913  # the verbs of a module, by keyword only
     try:
         want = parse(module.params)
         with contextlib.nullcontext() if module.check_mode else host_lock(name) if exclusive else renewed_hold():
-            changes = plan(want, observe(machine, want))
+            seen = observe(machine, want)
+            changes = plan(want, seen)
+            warnings = notices(want, seen) if notices else ()
             if not module.check_mode:
                 for change in changes:
                     _fault(name, change, "before")
@@ -75,6 +79,8 @@ def run_module(  # noqa: PLR0913  # the verbs of a module, by keyword only
                 if settle:
                     settle(machine, want)
             extra = result(machine, want) if result else {}
+            if warnings:
+                extra["problems"] = [warning.as_dict() for warning in warnings]
     except SlipwayError as error:
         fail(error.problems)
     except OSError as error:

@@ -23,6 +23,7 @@ from ..core.manifests import (
     inventory_ref,
     is_held_by_volumes,
     lacks_fields,
+    left_alone,
     lookup,
     parse_inventory,
     ref_of,
@@ -68,8 +69,11 @@ def _compare(
     unsure: list[KubernetesObject] = []
     for want, inventory in zip(wants, inventories):
         applied = inventory is not None and inventory.digest == want.digest
+        alone = left_alone(want, live)
         for item in want.wanted:
             held = lookup(live, ref_of(item))
+            if ref_of(item).key in alone:
+                continue
             if held is not None and applied and covers(held, item):
                 same[ref_of(item).key] = held
             elif held is not None:
@@ -118,7 +122,8 @@ def settle_sets(machine: Machine, kubectl: Kubectl, wants: t.Sequence[ManifestSe
         live = kubectl.find(waiting)
         if live is None:
             return "the API server does not answer"
-        lacks = [(ref, _lack(live, ref)) for ref in waiting]
+        alone = {key for want in wants for key in left_alone(want, live)}
+        lacks = [(ref, None if ref.key in alone else _lack(live, ref)) for ref in waiting]
         # Only workloads come and go: definitions of a megabyte are looked at until they are there.
         waiting = [ref for ref, lack in lacks if lack or ref.kind in WORKLOADS]
         return next((f"{ref.text()}: {lack}" for ref, lack in lacks if lack), None)

@@ -69,8 +69,7 @@ def host_target(layout: Layout, node: Node) -> HostState:
         state += _owned("kube-scheduler", paths.SCHEDULER)
         state += HostState(directories=(Directory(paths.ADMIN, "0700"),))
         state += _metrics(layout)
-    if node.registry:
-        state += _owned(registry.USER, registry.ETC)
+    state += _owned(registry.USER, registry.ETC) if node.registry else registry.no_registry_target()
     if node.control_plane or node.etcd:
         state += HostState(directories=(Directory(f"{paths.PKI}/etcd"),))
     return state

@@ -7,7 +7,13 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.pki import Certificate
-from ansible_collections.slipway.cluster.plugins.module_utils.core.state import Directory, File, HostState, Unit
+from ansible_collections.slipway.cluster.plugins.module_utils.core.state import (
+    Absent,
+    Directory,
+    File,
+    HostState,
+    Unit,
+)
 
 from ..layout import Layout, Node
 from . import paths
@@ -78,6 +84,11 @@ def registry_target(layout: Layout) -> HostState:
         ),
         units=(Unit(UNIT, service.digest),),
     )
+
+
+def no_registry_target() -> HostState:
+    """Where no registry is wanted, what an earlier run left goes: all but the images, and the user who owns them."""
+    return HostState(absent=(Absent(ETC), Absent(paths.unit(UNIT))), units=(Unit(UNIT, enabled=False, running=False),))
 
 
 def _config(layout: Layout) -> dict[str, t.Any]:

@@ -14,6 +14,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.docker import
     CERTIFICATES,
     CONFIG,
     LOGIN,
+    MARK,
     UNIT,
     DockerSeen,
     DockerWant,
@@ -213,12 +214,47 @@ def test_bad_parameters_are_refused(params: dict[str, t.Any], words: str) -> Non
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("params", "given", "expected"),
+    [
+        ({}, {"10.0.0.9:5000"}, []),
+        ({"forget": True}, set(), []),
+        (
+            {"forget": True},
+            {"10.0.0.9:5000", "r.example:5000"},
+            [
+                "log root out of 10.0.0.9:5000",
+                f"remove {CERTIFICATES}/10.0.0.9:5000/ca.crt",
+                f"remove {CERTIFICATES}/r.example:5000/ca.crt",
+            ],
+        ),
+        ({**FULL, "forget": True}, {"10.0.0.9:5000"}, []),
+        ({"forget": True, "credentials": FULL["credentials"]}, {"10.0.0.9:5000"}, ["remove"]),
+    ],
+)
+def test_a_registry_that_is_no_more_is_forgotten_if_asked_to(
+    params: dict[str, t.Any], given: set[str], expected: list[str]
+) -> None:
+    target = want(**params)
+    auths = {"10.0.0.9:5000": Login("slipway", "hunter22").auth, "somebody.example": "eA=="}
+    found = names(plan_docker(target, settled(target, given=frozenset(given), auths=auths)))
+    assert [name.split()[0] for name in found] == ["remove"] if expected == ["remove"] else found == expected
+
+
+def test_an_authority_is_marked_and_still_one() -> None:
+    (file,) = [each for each in docker_target(want(**FULL)).files if each.path.endswith("ca.crt")]
+    assert file.content == f"{MARK}PEM\n"
+    (unknown,) = [each for each in docker_target(want(registries={"x": ""})).files if each.path.endswith("ca.crt")]
+    assert unknown.content.endswith("@@registry-ca@@")
+
+
 def test_a_login_is_added_and_the_rest_of_the_file_stays() -> None:
     before = json.dumps({"credHelpers": {"a": "b"}, "auths": {"x": {"auth": "eA=="}}})
     after = with_login(before, "10.0.0.9:5000", Login("u", "p").auth)
     assert json.loads(after)["credHelpers"] == {"a": "b"}
     assert parse_auths(after) == {"x": "eA==", "10.0.0.9:5000": "dTpw"}
     assert parse_auths(with_login(None, HUB, "eA==")) == {HUB: "eA=="}
+    assert parse_auths(with_login(after, "10.0.0.9:5000", None)) == {"x": "eA=="}
     assert parse_auths('{"auths": []}') == parse_auths("[") == parse_auths(None) == {}
     with pytest.raises(SlipwayError, match=LOGIN):
         with_login("[1]", "x", "y")

@@ -13,14 +13,18 @@ from hypothesis import strategies as st
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import (
     GENERATE,
+    SET_LABEL,
+    Inventory,
     SetSeen,
     completed,
     covers,
     filled,
+    foreign_definitions,
     generated_fields,
     index,
     is_older,
     lacks_fields,
+    left_alone,
     pack,
     parse_set,
     plan_manifests,
@@ -30,6 +34,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests imp
 )
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 
+DEFINITION = "CustomResourceDefinition"
 VERSION = "gateway.networking.k8s.io/bundle-version"
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -127,9 +132,53 @@ def test_a_newer_release_is_never_downgraded(live: str, wanted: str, older: bool
         for text in (live, wanted)
     )
     assert is_older(want, there) == older
+    there["metadata"]["labels"] = {SET_LABEL: "s"}
     manifests = parse_set(name="s", objects=[want])
     changes = plan_manifests(manifests, SetSeen(live=index([there])))
     assert ("update CustomResourceDefinition x" in [change.name for change in changes]) == (not older)
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "held", "does", "says"),
+    [
+        (DEFINITION, {SET_LABEL: "s"}, "v1.5.1", [f"update {DEFINITION} x"], None),
+        (DEFINITION, {SET_LABEL: "s"}, "v1.7.0", [], None),
+        (DEFINITION, None, "v1.5.1", [], " (release v1.5.1; Slipway's would be v1.6.3)"),
+        (DEFINITION, {}, "v1.7.0", [], " (release v1.7.0; Slipway's would be v1.6.3)"),
+        (DEFINITION, {SET_LABEL: "another"}, "", [], " (release unknown; Slipway's would be v1.6.3)"),
+        ("ValidatingAdmissionPolicy", {}, "v1.5.1", [], "(release v1.5.1; Slipway's"),
+        ("ValidatingAdmissionPolicy", {SET_LABEL: "s"}, "v1.5.1", ["update ValidatingAdmissionPolicy x"], None),
+    ],
+)
+def test_a_definition_that_somebody_else_made_is_left_alone_and_named(
+    kind: str, labels: dict[str, str] | None, held: str, does: list[str], says: str | None
+) -> None:
+    there = thing(kind, annotations={VERSION: held} if held else None, spec={})
+    there["metadata"]["labels"] = labels
+    manifests = parse_set(name="s", objects=[thing(kind, annotations={VERSION: "v1.6.3"}, spec={}), thing("Secret")])
+    seen = SetSeen(live=index([there]), inventory=Inventory())
+    changes = plan_manifests(manifests, seen)
+    assert [change.name for change in changes] == [*does, "create Secret x"]
+    remembered = {ref.kind for ref in changes[-1].data.after.refs}
+    assert remembered == ({"Secret"} if says else {"Secret", kind})
+    told = foreign_definitions(manifests, seen)
+    assert [(problem.warning, (says or "") in problem.found) for problem in told] == ([(True, True)] if says else [])
+
+
+def test_where_definitions_are_somebody_elses_no_policy_keeps_their_releases_out() -> None:
+    wanted = [thing(kind, kind.lower(), annotations={VERSION: "v1.6.3"}) for kind in (DEFINITION, "Policy", "Binding")]
+    manifests = parse_set(name="s", objects=[*wanted, thing(DEFINITION, "missing"), thing("Secret")])
+    theirs = index([thing(DEFINITION, DEFINITION.lower())])
+    changes = plan_manifests(manifests, SetSeen(live=theirs))
+    assert [change.name for change in changes] == [f"create {DEFINITION} missing", "create Secret x"]
+    assert {key[1:] for key in left_alone(manifests, theirs)} == {
+        (DEFINITION, "", DEFINITION.lower()),
+        ("Policy", "", "policy"),
+        ("Binding", "", "binding"),
+    }
+    assert left_alone(manifests, {}) == frozenset()
+    ours = index([{**each, "metadata": {**each["metadata"], "labels": {SET_LABEL: "s"}}} for each in wanted])
+    assert left_alone(manifests, ours) == frozenset()
 
 
 def test_a_definition_is_shown_without_its_schema() -> None:

@@ -13,8 +13,10 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_addons
     READER,
     WRITER,
     Asked,
+    Holder,
     Kept,
     Reply,
+    arp_sender,
     balanced_service,
     claim_object,
     claim_words,
@@ -41,6 +43,8 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_full i
     scaled_objects,
 )
 
+HELD, HARDWARE = "10.0.0.240", "02:42:0a:00:00:15"
+ARP = bytes.fromhex("ffffffffffff02420a0000150806000108000604000102420a0000150a0000f0000000000000" + "0a0000f0")
 GOOD, NOWHERE, REFUSED = Reply(200, "backend-1"), Reply(404, "404"), Reply(error="port 443: Connection refused")
 
 
@@ -84,19 +88,36 @@ def test_metrics(listing: dict[str, t.Any] | None, said: str, pods: int, ok: boo
 
 
 @pytest.mark.parametrize(
-    ("address", "hardware", "replies", "ok", "part", "hint"),
+    ("address", "holder", "replies", "ok", "part", "hint"),
     [
-        ("10.0.0.240", "02:42:0a:00:00:15", [GOOD] * 12, True, "12 requests, 1 pods", "speaker"),
-        ("", "", [], False, "got no address", "controller"),
-        ("10.0.0.240", "", [], False, "nobody on the network", "speaker"),
-        ("10.0.0.240", "02:42:0a:00:00:15", [GOOD, REFUSED], False, "1 of 2 requests failed", "speaker"),
+        (HELD, Holder(HARDWARE), [GOOD] * 12, True, f"{HELD} is at {HARDWARE}; 12 requests, 1 pods", "speaker"),
+        (HELD, Holder(HARDWARE, 2), [GOOD], True, f"is at {HARDWARE}, this host itself, which was seen", "speaker"),
+        (HELD, Holder(HARDWARE, 2), [REFUSED], False, "1 of 1 requests failed", "speaker"),
+        ("", Holder(), [], False, "got no address", "controller"),
+        (HELD, Holder(), [], False, "nobody on the network", "speaker"),
+        (HELD, Holder(HARDWARE), [GOOD, REFUSED], False, "1 of 2 requests failed", "speaker"),
     ],
 )
-def test_balanced(address: str, hardware: str, replies: list[Reply], ok: bool, part: str, hint: str) -> None:
-    check = judge_balanced(address, hardware, replies, "slipway-load-balancer")
+def test_balanced(address: str, holder: Holder, replies: list[Reply], ok: bool, part: str, hint: str) -> None:
+    check = judge_balanced(address, holder, replies, "slipway-load-balancer")
     assert check.ok == ok
     assert part in check.seen
     assert hint in check.hint
+
+
+@pytest.mark.parametrize(
+    ("frame", "sender"),
+    [
+        (ARP, (HELD, HARDWARE)),
+        (ARP + bytes(18), (HELD, HARDWARE)),
+        (ARP[:12] + b"\x08\x00" + ARP[14:], ("", "")),
+        (ARP[:16] + b"\x86\xdd" + ARP[18:], ("", "")),
+        (ARP[:41], ("", "")),
+        (b"", ("", "")),
+    ],
+)
+def test_the_sender_of_a_frame(frame: bytes, sender: tuple[str, str]) -> None:
+    assert arp_sender(frame) == sender
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.change import
 from ansible_collections.slipway.cluster.plugins.module_utils.core.docker import DockerWant
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import Unit
+from ansible_collections.slipway.cluster.plugins.module_utils.host import docker as host_docker
 from ansible_collections.slipway.cluster.plugins.module_utils.host.docker import apply_docker, observe_docker
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine, Output
 
@@ -106,10 +107,30 @@ def test_an_image_that_cannot_be_had_is_named() -> None:
         apply_docker(Told({}), DockerWant(), Change("x", data=("pull", "debian:13")))
 
 
+def test_a_registry_of_ours_is_known_by_its_mark_and_goes_without_what_others_put_there(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker, "CERTIFICATES", str(tmp_path))
+    for name, text in (("ours:5000", docker.MARK), ("shared", docker.MARK), ("theirs", "PEM\n"), ("empty", "")):
+        (tmp_path / name).mkdir()
+        if text:
+            (tmp_path / name / "ca.crt").write_text(text)
+    (tmp_path / "shared" / "client.cert").write_text("theirs")
+    machine = Machine()
+    assert set(host_docker._given(machine)) == {"ours:5000", "shared"}
+    for host in ("ours:5000", "shared"):
+        apply_docker(machine, DockerWant(), Change("x", data=("forget", host)))
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {"shared", "shared/client.cert", "theirs", "theirs/ca.crt", "empty"}
+    apply_docker(machine, DockerWant(), Change("x", data=("forget", "ours:5000")))
+
+
 def test_a_login_and_a_reload_leave_the_rest_as_it_was(tmp_path: pathlib.Path) -> None:
     machine = Told({}, {docker.LOGIN: '{"auths": {"x": {"auth": "eA=="}}}'})
     apply_docker(machine, DockerWant(), Change("x", data=("login", ("y", "eQ=="))))
     assert docker.parse_auths(machine.files[docker.LOGIN]) == {"x": "eA==", "y": "eQ=="}
+    apply_docker(machine, DockerWant(), Change("x", data=("logout", "y")))
+    assert docker.parse_auths(machine.files[docker.LOGIN]) == {"x": "eA=="}
     config = {"debug": True, "mtu": 1400}
     machine = Told(
         {"systemctl show": UNITS, "systemctl reload": "", "systemctl daemon-reload": ""},

@@ -35,6 +35,7 @@ class Toy:
     changes: t.Sequence[Change] = TWO
     fails: dict[str, Exception] = dataclasses.field(default_factory=dict)
     called: list[str] = dataclasses.field(default_factory=list)
+    warnings: t.Sequence[Problem] = ()
 
     def verb(self, name: str) -> None:
         self.called.append(name)
@@ -62,6 +63,7 @@ class Toy:
             apply=lambda _machine, _want, change: self.verb(change.name),
             settle=lambda _machine, _want: self.verb("settle"),
             result=result,
+            notices=lambda _want, _seen: self.warnings,
             **options,
         )
 
@@ -124,6 +126,17 @@ def test_nothing_to_do_is_no_change_and_still_waits(capsys: pytest.CaptureFixtur
     result = outcome(toy, capsys)
     assert (result["changed"], result["actions"]) == (False, [])
     assert "settle" in toy.called
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_warning_about_what_was_seen_is_told_and_is_no_failure(
+    capsys: pytest.CaptureFixture[str], check: bool
+) -> None:
+    warning = Problem("here", "somebody's", warning=True)
+    result = outcome(Toy(changes=(), warnings=[warning]), capsys, check=check)
+    assert result["problems"] == [warning.as_dict()]
+    assert result["changed"] is False
+    assert "problems" not in outcome(Toy(), capsys, check=check)
 
 
 @pytest.mark.parametrize("verb", ["parse", "observe", "plan", "settle", "result"])

@@ -164,6 +164,32 @@ def test_only_what_carries_our_label_is_pruned() -> None:
     assert api.remembered() == {"a"}
 
 
+DEFINITION = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "spec": {}}
+
+
+def definition(name: str, **labels: str) -> KubernetesObject:
+    return {**DEFINITION, "metadata": {"name": name, "labels": labels}}
+
+
+def test_definitions_of_somebody_else_outlive_the_set_until_they_are_handed_over() -> None:
+    api = Api()
+    theirs = definition("theirs")
+    key = ref_of(theirs).key
+    api.held[key] = copy.deepcopy(theirs)
+    want = wanted(definition("theirs"), definition("ours"))
+    assert run(api, want) == ["create CustomResourceDefinition ours"]
+    api.calls.clear()
+    assert run(api, want) == []
+    assert api.calls == ["find"], "a megabyte is not compared for nothing"
+    assert api.held[key] == theirs
+    assert run(api, wanted(absent=True)) == ["delete CustomResourceDefinition ours and every object of these kinds"]
+    assert api.held == {key: theirs}
+    api.held[key]["metadata"]["labels"] = {SET_LABEL: "s"}
+    assert run(api, want) == ["update CustomResourceDefinition theirs", "create CustomResourceDefinition ours"]
+    run(api, wanted(absent=True))
+    assert api.held == {}
+
+
 def test_without_prune_the_rest_stays_and_is_remembered() -> None:
     api = Api()
     run(api, wanted(thing("a"), thing("b")))
@@ -266,6 +292,15 @@ def test_settling(status: dict[str, int], lack: str) -> None:
         return
     with pytest.raises(TimeoutError, match=lack):
         settle_sets(machine, api, [want], timeout=1)
+
+
+def test_what_is_somebody_elses_is_not_waited_for() -> None:
+    release = {"annotations": {"gateway.networking.k8s.io/bundle-version": "v1.6.3"}}
+    policy = {"apiVersion": "v1", "kind": "Policy", "metadata": {"name": "p", **release}}
+    api, want = Api(), wanted(definition("theirs"), policy)
+    api.held[ref_of(definition("theirs")).key] = definition("theirs")
+    assert run(api, want) == []
+    settle_sets(t.cast("t.Any", Patience()), api, [want], timeout=1)
 
 
 def test_what_does_not_go_away_by_itself_is_not_asked_for_again() -> None:

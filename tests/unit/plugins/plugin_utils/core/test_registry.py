@@ -107,6 +107,26 @@ def test_a_certificate_near_its_end_is_made_anew_and_read_by_a_restart() -> None
     assert of_registry(found.plan(), "r1") == [("certificate", "restart slipway-registry.service")]
 
 
+def test_a_host_that_is_no_registry_any_more_keeps_its_images_and_nothing_else_of_it() -> None:
+    found = cluster({"cp1": "control_plane registry", "w1": "workers"})
+    applied(found)
+    found.groups["cp1"] = "control_plane"
+    made = found.plan()
+    assert made.names("cp1")[:4] == [
+        "disable slipway-registry.service",
+        "stop slipway-registry.service",
+        "remove /etc/slipway-registry",
+        "remove /etc/systemd/system/slipway-registry.service",
+    ]
+    assert made.blueprint.rolling == ()
+    assert "registry" not in made.blueprint.hosts["cp1"]
+    found.carry_out(made)
+    assert registry.DATA in found.probes["cp1"]["state"]["paths"]
+    assert found.plan().blueprint.pending == ()
+    found.groups["cp1"] = "control_plane registry"
+    assert ("component", "start slipway-registry.service") in of_registry(found.plan(), "cp1")
+
+
 def test_another_name_is_another_certificate_and_no_other_unit() -> None:
     found = cluster()
     applied(found)

@@ -1,0 +1,109 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who has a Service's address: asked on the network, or seen to announce it where that is the host that asks."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import typing as t
+
+import pytest
+
+from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_addons import BALANCED, Holder, Reply
+from ansible_collections.slipway.cluster.plugins.module_utils.host import verify_addons
+from ansible_collections.slipway.cluster.plugins.module_utils.host.verify_addons import (
+    AddonChecks,
+    Addons,
+    announced_here,
+)
+
+HELD, HARDWARE = "10.0.0.240", "02:42:0a:00:00:15"
+
+
+def frame(address: str) -> bytes:
+    """An ARP announcement of an address."""
+    ethernet = b"\xff" * 6 + bytes.fromhex(HARDWARE.replace(":", "")) + b"\x08\x06"
+    sender = bytes.fromhex(HARDWARE.replace(":", "")) + socket.inet_aton(address)
+    return ethernet + bytes.fromhex("0001080006040001") + sender + bytes(6) + socket.inet_aton(address)
+
+
+class Wire:
+    """Gives the frames, each with how it passed this host, and then nothing more."""
+
+    def __init__(self, *frames: tuple[bytes, int]) -> None:
+        self.frames = list(frames)
+
+    def recvfrom(self, _size: int) -> tuple[bytes, tuple[str, int, int, int, bytes]]:
+        if not self.frames:
+            raise socket.timeout  # noqa: UP041  # another class before Python 3.10
+        content, way = self.frames.pop(0)
+        return content, ("eth0", 0x0806, way, 1, bytes(6))
+
+
+@pytest.mark.parametrize(
+    ("frames", "found"),
+    [
+        ([(frame(HELD), socket.PACKET_OUTGOING)] * 3, Holder(HARDWARE, 2)),
+        ([(frame("10.0.0.1"), socket.PACKET_OUTGOING), (frame(HELD), socket.PACKET_OUTGOING)], Holder(HARDWARE, 1)),
+        ([(frame(HELD), socket.PACKET_BROADCAST)], Holder()),
+        ([(b"no ARP at all", socket.PACKET_OUTGOING)], Holder()),
+        ([], Holder()),
+    ],
+)
+def test_only_what_leaves_this_host_for_that_address_counts(
+    monkeypatch: pytest.MonkeyPatch, frames: list[tuple[bytes, int]], found: Holder
+) -> None:
+    monkeypatch.setattr(verify_addons, "_ANNOUNCED_SECONDS", 0.02)
+    assert announced_here(t.cast("socket.socket", Wire(*frames)), HELD) == found
+
+
+class Kubectl:
+    """Knows the Service's address and what was done to it."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.done: list[str] = []
+
+    def run(self, arguments: t.Sequence[str], **_options: t.Any) -> None:
+        self.done.append(" ".join(arguments[:3]))
+
+    def apply(self, objects: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+        self.done += [f"apply {item['metadata']['name']}" for item in objects]
+
+    def json(self, _arguments: t.Sequence[str]) -> t.Any:
+        return {"status": {"loadBalancer": {"ingress": [{"ip": self.address}] if self.address else []}}}
+
+
+MADE_ANEW = [f"delete service {BALANCED}", f"apply {BALANCED}"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "announced", "seen", "done"),
+    [
+        ([HARDWARE], Holder(), f"is at {HARDWARE}; 12 requests", []),
+        ([""], Holder(HARDWARE, 2), f"is at {HARDWARE}, this host itself", MADE_ANEW),
+        (["", HARDWARE], Holder(), f"is at {HARDWARE}; 12 requests", MADE_ANEW),
+        (["", ""], Holder(), "nobody on the network answers", MADE_ANEW),
+        ([], Holder(), "got no address", []),
+    ],
+)
+def test_nobodys_answer_is_followed_by_a_look_at_this_host(
+    monkeypatch: pytest.MonkeyPatch, answers: list[str], announced: Holder, seen: str, done: list[str]
+) -> None:
+    def asked(look: t.Callable[[], t.Any], *_more: t.Any, **_options: t.Any) -> t.Any:
+        return look()
+
+    kubectl = Kubectl(HELD if answers else "")
+    told = iter(answers)
+    monkeypatch.setattr(verify_addons, "soon", asked)
+    monkeypatch.setattr(verify_addons, "who_has", lambda _address: next(told))
+    monkeypatch.setattr(verify_addons, "listening", contextlib.nullcontext)
+    monkeypatch.setattr(verify_addons, "announced_here", lambda _wire, _address: announced)
+    monkeypatch.setattr(verify_addons, "fetch", lambda *_arguments: Reply(200, "backend-1"))
+    nobody: t.Any = None
+    checks = AddonChecks(nobody, t.cast("t.Any", kubectl), Addons(load_balancer="slipway-load-balancer"), "n", "image")
+    check = checks.check_balanced()
+    assert seen in check.seen
+    assert check.ok == seen.startswith("is at")
+    assert kubectl.done == done
