@@ -537,3 +537,26 @@ def test_where_no_host_is_new_none_is_tried(bundle: pathlib.Path) -> None:
     for probe in cluster.probes.values():
         probe["artifacts"] = {"kubelet": {"current": "1.37.0"}}
     assert make(holding(inputs(cluster, bundle), "apply"))["reach"] == {}
+
+
+def test_who_looks_tries_the_ways_between_hosts_that_are_settled(bundle: pathlib.Path) -> None:
+    cluster = one_and_two()
+    assert make(inputs(cluster, bundle))["ways"] == {}, "bare hosts are left alone"
+    for number, name in enumerate(("cp1", "w1")):
+        cluster.probes[name]["artifacts"] = {"kubelet": {"current": "1.37.0"}}
+        own = {"protocol": "tcp", "address": "*", "port": 10250, "process": "kubelet", "unit": "kubelet.service"}
+        cluster.probes[name]["listening"] = [own]
+        tunnel = {"interface": "flannel.1", "address": f"10.244.{number}.0", "prefix": 32, "mtu": 1450}
+        cluster.probes[name]["addresses"].append(tunnel)
+        cluster.probes[name]["kernel_state"]["sysctls"]["net.ipv4.ip_forward"] = "1"
+    data = make(inputs(cluster, bundle))
+    assert set(data["ways"]) == {"cp1", "w1"}
+    (target,) = data["ways"]["cp1"]
+    assert (target["host"], [port["through"] for port in target["ports"]]) == ("w1", ["", "10.244.1.0"])
+    assert not any("slipway_reaching" in own["parents"] for own in data["groups"].values())
+    cluster.probes["w1"]["kernel_state"]["sysctls"]["net.ipv4.ip_forward"] = "0"
+    data = make(inputs(cluster, bundle))
+    assert [len(data["ways"][name][0]["ports"]) for name in ("cp1", "w1")] == [1, 1], "that is another finding"
+    assert make(holding(inputs(cluster, bundle), "apply"))["ways"] == {}
+    cluster.variables["slipway_ignore_preflight"] = ["reach"]
+    assert make(inputs(cluster, bundle))["ways"] == {}
