@@ -383,7 +383,11 @@ def _roster(context: planner.Context, plan: planner.Blueprint) -> dict[str, dict
     spec = context.spec
     seen = [plan.leader, *(name for name in sorted(plan.hosts) if name != plan.leader)]
     helpers = [name for name in seen if name in context.serving] or [plan.leader]
-    members = [name for name in seen if name in spec.nodes and spec.nodes[name].etcd]
+    # Outside --limit as well: where etcd has hosts of its own, none of the run's may have its programs.
+    members = sorted(
+        (name for name in context.known if spec.nodes[name].etcd),
+        key=lambda name: (context.known[name].etcd.members is None, name != plan.leader, name),
+    )
     urls = {member.host: peer_url(member) for member in context.layout.etcd}
     return {
         name: {

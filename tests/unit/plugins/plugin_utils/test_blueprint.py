@@ -302,6 +302,18 @@ def maintained(data: dict[str, t.Any], host: str) -> dict[str, t.Any]:
     return {name: templar.template(value) for name, value in defaults.items()}
 
 
+def test_etcd_is_asked_where_it_runs_and_answers(bundle: pathlib.Path) -> None:
+    cluster = Cluster({"cp1": "control_plane", "e1": "etcd", "e2": "etcd", "w1": "workers"})
+    cluster.probes = {name: bare(name) for name in cluster.groups}
+    cluster.carry_out(cluster.plan())
+    helpers = {name: own["etcd_helper"] for name, own in make(inputs(cluster, bundle))["roster"].items()}
+    assert helpers == {"cp1": "e1", "e1": "e2", "e2": "e1", "w1": "e1"}
+    limited = dataclasses.replace(inputs(cluster, bundle), asked=frozenset({"w1"}))
+    assert make(limited)["roster"]["w1"]["etcd_helper"] == "e1"
+    cluster.probes["e1"]["etcd"]["members"] = None
+    assert make(inputs(cluster, bundle))["roster"]["w1"]["etcd_helper"] == "e2"
+
+
 @pytest.mark.parametrize("away", ["absent", "silent"])
 def test_maintenance_asks_for_what_was_well_like_a_turn(bundle: pathlib.Path, away: str) -> None:
     cluster = running()
