@@ -29,5 +29,5 @@ class ActionModule(ActionBase):
             str(host): Answer("docker", said.get("actions") or [], said.get("diff") or [], "docker")
             for host, said in (arguments.get("others") or {}).items()
         }
-        report = merge(arguments["report"], str(arguments["leader"]), answers, others)
+        report = merge(arguments["report"], str(arguments["leader"]), answers, others, arguments.get("warnings") or ())
         return result | {"changed": False, "slipway_report": report, "text": plan_lines(report)}

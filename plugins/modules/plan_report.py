@@ -41,6 +41,11 @@ options:
     description: Hosts beside the cluster, each with what M(slipway.cluster.docker) said there in check mode.
     type: dict
     default: {}
+  warnings:
+    description: Problems that hosts told, RV(slipway.cluster.reach#module:closed).
+    type: list
+    elements: dict
+    default: []
 attributes:
   action:
     description: Runs on the controller.

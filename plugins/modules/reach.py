@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: reach
-short_description: Try ports and packet sizes between hosts before they form a cluster
+short_description: Try ports and packet sizes between hosts
 version_added: 0.2.0
 description:
   - With O(step=listen) a process answers on ports that nobody uses yet. It ends when all O(listen[].callers) have
@@ -16,7 +16,8 @@ description:
   - With O(step=try) the ports of the other hosts are connected to, and packets of full size sent to UDP ports. Every
     port that cannot be reached is an error that names both hosts and what the port is for.
   - Run the first step on all hosts before the second on any. Nothing is done in check mode.
-  - Made for the playbooks of this collection, which try this where a host is new.
+  - Between hosts that are in a cluster already, O(settled), nobody has to listen. Only what runs there is tried.
+  - Made for the playbooks of this collection, which try the first where a host is new, and the second for a plan.
 author:
   - Slipway maintainers (@slipway)
 options:
@@ -74,9 +75,14 @@ options:
       ports:
         description:
           - Its ports, each with C(port), C(protocol), C(purpose), and in C(answers) whether this module listens there.
+          - C(through) is the host's address in flannel's tunnel, through which a packet is sent instead.
         type: list
         elements: dict
         required: true
+  settled:
+    description: The hosts are in a cluster already, so what cannot be reached is told in RV(closed) and is no error.
+    type: bool
+    default: false
   resolvers:
     description: Addresses of which one must answer.
     type: list
@@ -130,8 +136,14 @@ problems:
   returned: always
   type: list
   elements: dict
+closed:
+  description: What cannot be reached between hosts that are in a cluster, as warnings.
+  returned: with O(step=try) and O(settled)
+  type: list
+  elements: dict
 """
 
+import dataclasses
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -161,6 +173,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "listen": {"type": "list", "elements": "dict", "default": [], "options": _PORT},
     "seconds": {"type": "int", "default": 60},
     "targets": {"type": "list", "elements": "dict", "default": [], "options": _TARGET},
+    "settled": {"type": "bool", "default": False},
     "resolvers": {"type": "list", "elements": "str", "default": []},
     "disk": {"type": "str", "default": ""},
 }
@@ -179,6 +192,9 @@ def main() -> None:
         warnings += slow_disk(name, disk, reach.fsync_seconds(disk)) if disk else []
         module.exit_json(changed=False, problems=[warning.as_dict() for warning in warnings])
     problems = reach.try_all(name, [Target.from_data(each) for each in wanted["targets"]])
+    if wanted["settled"]:
+        closed = [dataclasses.replace(problem, warning=True).as_dict() for problem in problems]
+        module.exit_json(changed=False, problems=[], closed=closed)
     told = [problem.as_dict() for problem in problems]
     if problems:
         module.fail_json(msg="\n".join(problem.text() for problem in problems), problems=told)

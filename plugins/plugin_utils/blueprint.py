@@ -169,8 +169,8 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     if data["unrecorded"] and not plan.pending:
         data["groups"][verdict.leader] = _UNRECORDED
     data["groups"] = _holding(data["groups"], holds=inputs.verb not in ("", "apply" if not plan.pending else ""))
-    tried = _reach(context, probes, outside) if inputs.verb == "apply" else {}
-    data |= {"reach": tried, "groups": _reaching(data["groups"], tried)}
+    data |= _reach(context, probes, outside, inputs.verb)
+    data["groups"] = _reaching(data["groups"], data["reach"])
     return data | {
         "manifests": _manifests(scene(spec, layout, nodes, lock, bundle, probes), own),
         "warnings": [problem.as_dict() for problem in (*spec.warnings, *warnings)],
@@ -227,11 +227,14 @@ def _holding(groups: t.Mapping[str, t.Mapping[str, t.Any]], *, holds: bool) -> d
 
 
 def _reach(
-    context: planner.Context, probes: t.Mapping[str, Probe], outside: t.AbstractSet[str]
+    context: planner.Context, probes: t.Mapping[str, Probe], outside: t.AbstractSet[str], verb: str
 ) -> dict[str, dict[str, t.Any]]:
-    """What is tried between hosts, where one is new."""
+    """What is tried between hosts: by apply where one is new, by who only looks where none is.
+
+    What is in the way between hosts in the cluster is told, and is not for apply to remove.
+    """
     if reach.CHECK in context.spec.ignore_preflight:
-        return {}
+        return {"reach": {}, "ways": {}}
     hosts = {
         name: reach.Host(
             node=context.nodes[name],
@@ -239,10 +242,15 @@ def _reach(
             kubelet=context.spec.nodes[name].is_node,
             listening=reach.served(probes[name]),
             asked=name not in outside,
+            tunnel=reach.tunnel_end(probes[name]),
+            forwards=own.kernel.sysctls.get("net.ipv4.ip_forward") == "1",
         )
-        for name in context.known
+        for name, own in context.known.items()
     }
-    return reach.plan_reach(context.layout, hosts, probes) if any(host.new for host in hosts.values()) else {}
+    return {
+        "reach": reach.plan_reach(context.layout, hosts, probes) if verb == "apply" else {},
+        "ways": {} if verb else reach.plan_ways(context.layout, hosts),
+    }
 
 
 def _reaching(groups: t.Mapping[str, t.Mapping[str, t.Any]], tried: t.Container[str]) -> dict[str, dict[str, t.Any]]:
@@ -375,7 +383,11 @@ def _roster(context: planner.Context, plan: planner.Blueprint) -> dict[str, dict
     spec = context.spec
     seen = [plan.leader, *(name for name in sorted(plan.hosts) if name != plan.leader)]
     helpers = [name for name in seen if name in context.serving] or [plan.leader]
-    members = [name for name in seen if name in spec.nodes and spec.nodes[name].etcd]
+    # Outside --limit as well: where etcd has hosts of its own, none of the run's may have its programs.
+    members = sorted(
+        (name for name in context.known if spec.nodes[name].etcd),
+        key=lambda name: (context.known[name].etcd.members is None, name != plan.leader, name),
+    )
     urls = {member.host: peer_url(member) for member in context.layout.etcd}
     return {
         name: {

@@ -149,6 +149,7 @@ def test_plan_as_json_is_empty(cluster: Lab) -> None:
     report = json.loads(said.out)
     assert report["pending"] is False
     assert report["hosts"] == {host: [] for host in HOSTS}
+    assert [warning for warning in report["warnings"] if "cannot be reached" in warning["found"]] == []
     assert report["problems"] == report["unreachable"] == []
 
 

@@ -90,6 +90,7 @@ def test_a_budget_that_blocks_is_named_and_what_was_begun_is_finished(served: La
     assert f"pod default/{pod}: is still on node {node} after 8 s" in text
     assert "The disruption budget web needs 2 healthy pods and has 2 currently" in text
     assert support.closed(served) == {node: "drain"}
+    assert f"node {node}: is cordoned by Slipway (drain)" in support.slipway("plan", "-i", str(served.inventory)).out
     assert pod in placed(served)
 
     support.kubectl(served, "apply", "--server-side", "-f", "-", stdin=web(1))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import json
+import typing as t
 
 import pytest
 
@@ -22,15 +23,31 @@ PKI = "/etc/kubernetes/pki"
 class Drift:
     """What somebody did on a host, and what the plan has to say.
 
-    ``change`` is the verb of a change and a part of what follows it; ``warning`` a part of a warning.
+    ``change`` is the verb of a change and a part of what follows it, ``why`` what its difference says was found;
+    ``warning`` is a part of a warning.
     """
 
     host: str
     script: str
     change: str = ""
     warning: str = ""
+    why: str = ""
 
 
+def dropping(table: str, packets: str) -> str:
+    """A script that adds a table of its own to a host's packet filter."""
+    chain = f"nft add chain inet {table} input '{{ type filter hook input priority -10; }}'"
+    return f"nft add table inet {table}; {chain}; nft add rule inet {table} input iif != lo {packets} drop"
+
+
+# The keeper would renew it within the minute. It is the same certificate but for its dates.
+NEAR_END = (
+    "systemctl stop slipway-keeper.timer slipway-keeper.service; cd /etc/kubernetes/kube-scheduler; "
+    'day() { date -u -d "$1" +%Y%m%d%H%M%SZ; }; '
+    f"openssl x509 -in client.crt -CA {PKI}/ca.crt -CAkey {PKI}/ca.key "
+    "-not_before $(day '360 days ago') -not_after $(day '5 days') -out /run/drill.crt; "
+    "cat /run/drill.crt > client.crt; rm /run/drill.crt"
+)
 KINDS = {
     "a file's content": Drift("w1", "echo '# x' >> /etc/kubernetes/kubelet.yaml", "write /etc/kubernetes/kubelet.yaml"),
     "a file is gone": Drift("w1", "rm /etc/slipway/node-name", "write /etc/slipway/node-name"),
@@ -80,6 +97,7 @@ KINDS = {
     "a certificate is gone": Drift(
         "cp1", "rm /etc/kubernetes/kube-apiserver/front-proxy-client.crt", "issue certificate front-proxy-client"
     ),
+    "a certificate near its end": Drift("cp1", NEAR_END, "issue certificate kube-scheduler-client", why="near its end"),
     "who may get certificates": Drift("cp1", "echo '{}' > /etc/slipway/nodes.json", "write /etc/slipway/nodes.json"),
     "a Node's label": Drift("cp1", f"{K} label node w1 node-role.kubernetes.io/worker-", "label node w1"),
     "a Node is cordoned by somebody": Drift("cp1", f"{K} cordon w1", warning="is cordoned"),
@@ -102,6 +120,13 @@ KINDS = {
         "--peer-urls=https://10.255.255.1:2380",
         warning="is no host of this inventory",
     ),
+    "a packet filter before the kubelet": Drift(
+        "w1", dropping("drill_kubelet", "tcp dport 10250"), warning="port 10250/tcp of w1"
+    ),
+    # Where w1 passes nothing on, as above, nobody tries the tunnel that ends there; the one from there has no answer.
+    "a packet filter before the tunnel": Drift(
+        "w1", dropping("drill_tunnel", "udp dport 8472"), warning="port 8472/udp of cp1"
+    ),
 }
 
 
@@ -113,23 +138,37 @@ def cluster() -> collections.abc.Iterator[Lab]:
         yield lab
 
 
-def report(lab: Lab) -> dict[str, object]:
+def report(lab: Lab) -> dict[str, t.Any]:
     """What a plan says."""
     said = support.slipway("plan", "--json", "-i", str(lab.inventory))
     assert said.code in (0, 2), said.err
+    print(f"plan: {said.seconds:.1f} s", flush=True)
     return dict(json.loads(said.out))
 
 
+def closed(told: dict[str, t.Any]) -> list[str]:
+    """The ways between hosts that a plan warns of."""
+    return [warning["found"] for warning in told["warnings"] if "cannot be reached" in warning["found"]]
+
+
 @pytest.fixture(scope="module")
-def found(cluster: Lab) -> dict[str, object]:
+def before(cluster: Lab) -> dict[str, t.Any]:
+    """What a plan says before anything has happened."""
+    told = report(cluster)
+    assert not told["pending"], told["hosts"]
+    return told
+
+
+@pytest.fixture(scope="module")
+def found(before: dict[str, t.Any], cluster: Lab) -> dict[str, t.Any]:
     """What a plan says when all of it has happened."""
-    assert not report(cluster)["pending"]
+    assert not closed(before)
     for drift in KINDS.values():
         support.shell(cluster, drift.host, drift.script)
     return report(cluster)
 
 
-def announced(told: dict[str, object], host: str) -> list[str]:
+def announced(told: dict[str, t.Any], host: str) -> list[str]:
     """The changes a plan announces for a host."""
     return [text for _module, text in support.announced(told, host)]
 
@@ -141,24 +180,32 @@ def matches(text: str, change: str) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_found(kind: str, found: dict[str, object]) -> None:
+def test_it_is_found(kind: str, found: dict[str, t.Any]) -> None:
     drift = KINDS[kind]
     if drift.change:
         assert [text for text in announced(found, drift.host) if matches(text, drift.change)], found["hosts"]
+    if drift.why:
+        before = [entry["before"] for entry in found["diff"][drift.host] if matches(entry["name"], drift.change)]
+        assert before == [drift.why]
     if drift.warning:
         assert drift.warning in json.dumps(found["warnings"])
 
 
-def test_nothing_is_invented(found: dict[str, object], cluster: Lab) -> None:
+def test_nothing_is_invented(before: dict[str, t.Any], found: dict[str, t.Any], cluster: Lab) -> None:
     # What follows from a repair, and the record of the run that makes it.
     follows = ["activate ", "restart ", "seed ", "serve ", "copy ", "update ConfigMap kube-system/slipway-record"]
     known = [*(drift.change for drift in KINDS.values() if drift.change), *follows]
     texts = [text for host in support.names(cluster) for text in announced(found, host)]
     assert [text for text in texts if not any(matches(text, change) for change in known)] == []
+    warned = [json.dumps(warning) for warning in found["warnings"] if warning not in before["warnings"]]
+    expected = [drift.warning for drift in KINDS.values() if drift.warning]
+    assert [text for text in warned if not any(part in text for part in expected)] == []
 
 
-def test_apply_repairs_what_is_ours_and_leaves_the_rest(found: dict[str, object], cluster: Lab) -> None:
+def test_apply_repairs_what_is_ours_and_leaves_the_rest(found: dict[str, t.Any], cluster: Lab) -> None:
     assert found["pending"]
+    # What goes through the tunnel is needed for apply to see that all is well.
+    support.shell(cluster, "w1", "nft delete table inet drill_tunnel")
     support.ansible_run(cluster.inventory, "apply").require()
     told = report(cluster)
     assert not told["pending"], told["hosts"]
@@ -166,6 +213,9 @@ def test_apply_repairs_what_is_ours_and_leaves_the_rest(found: dict[str, object]
     assert "is cordoned" in warnings
     assert "is no host of this inventory" in warnings
     assert "kubelet.service.d/override.conf" in warnings
+    assert [each.partition(" (")[0] for each in closed(told)] == ["port 10250/tcp of w1"]
+    support.shell(cluster, "w1", "nft delete table inet drill_kubelet")
+    assert not closed(report(cluster))
     pid = support.on(cluster, "cp1", "systemctl", "show", "-P", "MainPID", "kube-controller-manager.service").strip()
     assert "/0.0.1/" not in support.on(cluster, "cp1", "readlink", f"/proc/{pid}/exe")
     support.kubectl(cluster, "uncordon", "w1")

@@ -16,6 +16,7 @@ import re
 import typing as t
 
 from .change import Change
+from .drain import CORDONED_BY
 from .problems import Problem, SlipwayError
 
 MANAGED_LABELS = "slipway.cluster/managed-labels"
@@ -73,7 +74,7 @@ class NodeSeen:
 
     ``condition`` says why it is not ready, in one line, and is empty if it is; ``pressure`` what it says it is short of
     all the same. ``managed_*`` is what our annotations list, None where there is no such annotation; ``labelled`` and
-    ``annotated`` are whether it has any of these at all.
+    ``annotated`` are whether it has any of these at all. ``cordoned_by`` is what for it was Slipway that closed it.
     """
 
     name: str
@@ -90,6 +91,7 @@ class NodeSeen:
     pod_cidrs: tuple[str, ...] = ()
     labelled: bool = True
     annotated: bool = True
+    cordoned_by: t.Optional[str] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -367,6 +369,7 @@ def _summarize(item: t.Mapping[str, t.Any]) -> NodeSeen:
         pod_cidrs=tuple(spec.get("podCIDRs") or ()),
         labelled=bool(metadata.get("labels")),
         annotated=bool(annotations),
+        cordoned_by=annotations.get(CORDONED_BY),
     )
 
 

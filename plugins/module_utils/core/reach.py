@@ -14,17 +14,23 @@ FSYNC_GOOD_SECONDS = 0.010
 POD_OVERHEAD_BYTES = 50
 PROCESS = "slipway-reach"
 """The listener's name, by which the next run knows it if it comes before the listener has ended."""
-_IGNORE = "or go on with slipway_ignore_preflight: [reach]"
+TUNNEL = "flannel.1"
+"""The interface of flannel's VXLAN, whose number is 1 unless told otherwise."""
+_IGNORE = "or leave it untried with slipway_ignore_preflight: [reach]"
 
 
 @dataclasses.dataclass(frozen=True)
 class Port:
-    """A port of a target and what it is for; ``answers`` if one of our listeners is there."""
+    """A port of a target and what it is for; ``answers`` if one of our listeners is there.
+
+    ``through`` is the target's address in the tunnel that ends at this port, where there is one already.
+    """
 
     port: int
     protocol: str
     purpose: str
     answers: bool
+    through: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

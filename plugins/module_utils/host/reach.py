@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import ctypes
 import glob
+import ipaddress
 import os
 import selectors
 import signal
@@ -22,8 +23,9 @@ import time
 import typing as t
 
 from ..core.problems import Problem
-from ..core.reach import PROCESS, Listen, Port, Target, blocked, percentile, too_large
+from ..core.reach import PROCESS, TUNNEL, Listen, Port, Target, blocked, percentile, too_large
 
+AT_ONCE = 256
 CONNECT_SECONDS = 3.0
 UDP_TRIES = 4
 UDP_SECONDS = 0.7
@@ -37,6 +39,9 @@ RESOLVER_SECONDS = 2.0
 _HEADERS = 28  # IPv4 and UDP
 _PR_SET_NAME = 15  # linux/prctl.h
 _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 10, 3  # linux/in.h: send whole or not at all, whatever was learnt before
+_IP_RECVERR = 11  # linux/in.h: keep the errors that others report, with who does
+_BY_ICMP = 2  # linux/errqueue.h
+_DISCARD_PORT = 9
 _QUERY = struct.pack(">HHHHHH", 0x5157, 0x0100, 1, 0, 0, 0) + b"\0" + struct.pack(">HH", 2, 1)
 
 
@@ -132,7 +137,7 @@ def _answer(sock: socket.socket, each: Listen) -> str:
 def try_all(me: str, targets: t.Sequence[Target]) -> list[Problem]:
     """Try every port of every target, all at the same time; a problem for each that cannot be reached."""
     calls = [(target, port) for target in targets for port in target.ports]
-    with concurrent.futures.ThreadPoolExecutor(max_workers=64) as pool:
+    with concurrent.futures.ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
         found = pool.map(lambda call: _try(me, *call), calls)
         return [problem for problem in found if problem is not None]
 
@@ -141,6 +146,8 @@ def _try(me: str, target: Target, port: Port) -> t.Optional[Problem]:
     if port.protocol == "tcp":
         why = _connect(me, target.address, port)
         return blocked(me, target, port, why) if why else None
+    if port.through:
+        return None if _crosses(port.through) else blocked(me, target, port, "nothing comes back through the tunnel")
     if not _echo(target.address, port.port, f"small {me}".encode(), 0):
         return blocked(me, target, port, "no answer")
     large = _echo(target.address, port.port, f"large {me}".encode(), target.size - _HEADERS)
@@ -148,11 +155,12 @@ def _try(me: str, target: Target, port: Port) -> t.Optional[Problem]:
 
 
 def _connect(me: str, address: str, port: Port) -> str:
-    """Why there is no connection, empty if there is one; tried twice."""
-    why = ""
+    """Why there is no connection, empty if there is one; tried twice in this time."""
+    why, end = "", time.monotonic() + CONNECT_SECONDS
     for _attempt in range(2):
         try:
-            with socket.create_connection((address, port.port), timeout=CONNECT_SECONDS) as connection:
+            left = max(end - time.monotonic(), 0.1)
+            with socket.create_connection((address, port.port), timeout=left) as connection:
                 if port.answers:
                     connection.sendall(me.encode())
             return ""
@@ -174,6 +182,36 @@ def _echo(address: str, port: int, text: bytes, size: int) -> bool:
                 if sock.recvfrom(256)[0].startswith(text[:64]):
                     return True
     return False
+
+
+def _crosses(address: str) -> bool:
+    """Whether a packet gets through the tunnel to the host that has this address there, and an answer back.
+
+    It is for the first address that a pod of that host may have, and may go no step further than the host, which says
+    so. Thus it reaches no pod, and that host may filter what is meant for itself.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(UDP_SECONDS)
+        # Without the tunnel, or a way through it, there is no answer either.
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, TUNNEL.encode())
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1)
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+            sock.connect((str(ipaddress.ip_address(address) + 2), _DISCARD_PORT))
+        for _attempt in range(UDP_TRIES):
+            with contextlib.suppress(OSError):
+                sock.send(b"")
+                _data, details, _flags, _to = sock.recvmsg(1, 128, socket.MSG_ERRQUEUE)
+                # This host itself says so where it knows no way.
+                own = sock.getsockname()[0]
+                if any(_reporter(error) not in ("", own) for _level, _type, error in details):
+                    return True
+    return False
+
+
+def _reporter(error: bytes) -> str:
+    """Who reported an error by ICMP, empty for another one (linux/errqueue.h: 16 bytes and a socket address)."""
+    return socket.inet_ntoa(error[20:24]) if error[4] == _BY_ICMP else ""
 
 
 def fsync_seconds(path: str) -> t.Optional[float]:

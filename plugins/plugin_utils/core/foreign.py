@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import NodesSeen
+from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import NodeSeen, NodesSeen
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
 from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import SeenUnit
@@ -63,9 +63,9 @@ def _way_out(name: str) -> str:
 
 
 def _nodes(nodes: t.Mapping[str, Node], seen: NodesSeen) -> t.Iterator[Problem]:
-    ours = {node.node_name for node in nodes.values()}
+    hosts = {node.node_name: node.host for node in nodes.values()}
     for name, node in sorted(seen.nodes.items()):
-        if name not in ours:
+        if name not in hosts:
             yield Problem(
                 f"node {name}",
                 "is no host of this inventory",
@@ -74,13 +74,23 @@ def _nodes(nodes: t.Mapping[str, Node], seen: NodesSeen) -> t.Iterator[Problem]:
                 warning=True,
             )
         elif node.unschedulable:
-            yield Problem(
-                f"node {name}",
-                "is cordoned: no new pod runs there",
-                "a Node that takes pods",
-                f"kubectl uncordon {name}, if nobody works on it",
-                warning=True,
-            )
+            yield _closed(node, hosts[name])
+
+
+def _closed(node: NodeSeen, host: str) -> Problem:
+    """A Node that takes no pods: who closed it, and the way out."""
+    again = {
+        "maintain": "run slipway maintain again, which goes on and opens it",
+        "remove": f"run slipway remove {host} again, which goes on",
+    }
+    opening = f"kubectl uncordon {node.name}"
+    by, way = "", f"{opening}, if nobody works on it"
+    if node.cordoned_by is not None:
+        by = f" by Slipway ({node.cordoned_by})"
+        way = again.get(node.cordoned_by, "run again what closed it, which opens it")
+        way = f"if nobody works on it: {way}; or {opening}"
+    found = f"is cordoned{by}: no new pod runs there"
+    return Problem(f"node {node.name}", found, "a Node that takes pods", way, warning=True)
 
 
 def _drop_ins(units: t.Mapping[str, t.Mapping[str, SeenUnit]]) -> t.Iterator[Problem]:

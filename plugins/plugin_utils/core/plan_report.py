@@ -49,10 +49,11 @@ def merge(
     leader: str,
     answers: t.Iterable[Answer],
     others: t.Mapping[str, Answer] | None = None,
+    warnings: t.Iterable[t.Mapping[str, t.Any]] = (),
 ) -> Report:
     """The planner's report together with what the ``leader`` would do to the cluster's objects.
 
-    ``others`` are hosts beside the cluster, which were asked themselves.
+    ``others`` are hosts beside the cluster, which were asked themselves; ``warnings`` are the hosts' own.
     """
     hosts = {host: list(changes) for host, changes in planned["hosts"].items()}
     diff = {host: list(texts) for host, texts in planned["diff"].items()}
@@ -64,7 +65,8 @@ def merge(
             {"before": entry["before"], "after": entry["after"], "name": entry["after_header"]} for entry in answer.diff
         )
     ordered = {host: sorted(changes, key=_position) for host, changes in hosts.items()}
-    return {**planned, "pending": any(ordered.values()), "hosts": ordered, "diff": diff}
+    told = [*(planned.get("warnings") or ()), *(dict(each) for each in warnings)]
+    return {**planned, "pending": any(ordered.values()), "hosts": ordered, "diff": diff, "warnings": told}
 
 
 def _position(change: t.Mapping[str, t.Any]) -> tuple[int, bool]:

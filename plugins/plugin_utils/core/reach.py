@@ -1,9 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which hosts must reach which others on which ports, tried for real before a host becomes part of the cluster.
+"""Which hosts must reach which others on which ports, tried for real.
 
-Only pairs with a host on which Slipway has put nothing yet. Such a host listens itself for a minute; what runs on the
-others is only connected to. So the tunnel can only be tried towards hosts that have none yet.
+Before a host becomes part of the cluster: pairs with a host on which Slipway has put nothing yet. Such a host listens
+itself for a minute; what runs on the others is only connected to. So the tunnel's port can only be tried towards hosts
+that have none yet.
+
+For a plan: pairs of hosts that are in the cluster. What runs there is connected to, and the tunnel is gone through.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.slipway.cluster.plugins.module_utils.core.reach import PROCESS
+from ansible_collections.slipway.cluster.plugins.module_utils.core.reach import PROCESS, TUNNEL
 
 from .layout import Layout, Node
 from .probe import Probe
@@ -29,13 +32,18 @@ LISTEN_SECONDS_PER_HOST = 4
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """A host for this purpose: ``new`` if nothing of Slipway's is there yet, ``listening`` are TCP ports in use."""
+    """A host for this purpose: ``new`` if nothing of Slipway's is there yet, ``listening`` are TCP ports in use.
+
+    ``tunnel`` is its address in flannel's tunnel, empty if it has none; ``forwards`` is whether it passes packets on.
+    """
 
     node: Node
     new: bool
     kubelet: bool
     listening: frozenset[int]
     asked: bool = True
+    tunnel: str = ""
+    forwards: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +55,20 @@ class Flow:
     purpose: str
 
 
+Calls = t.Mapping[tuple[str, str], t.Sequence[dict[str, t.Any]]]
+"""What is tried, by who tries it and whom."""
+
+
 def served(probe: Probe) -> frozenset[int]:
     """TCP ports on which somebody else can be reached on a host."""
     return frozenset(
         each.port for each in probe.listening if not each.address.startswith("127.") and each.process != PROCESS
     )
+
+
+def tunnel_end(probe: Probe) -> str:
+    """The address that a host has in flannel's tunnel, empty if it has none."""
+    return next((each.address for each in probe.addresses if each.interface == TUNNEL and ":" not in each.address), "")
 
 
 def flows(layout: Layout, source: Host, target: Host) -> list[Flow]:
@@ -74,17 +91,10 @@ def plan_reach(
     layout: Layout, hosts: t.Mapping[str, Host], probes: t.Mapping[str, Probe]
 ) -> dict[str, dict[str, t.Any]]:
     """For each host that takes part: whom it tries, what it listens on for whom, and what else it looks at."""
-    calls = {
-        (source, target): tried
-        for source in sorted(hosts)
-        for target in partners(hosts, source)
-        if (tried := _tried(layout, hosts[source], hosts[target]))
-    }
+    calls = _calls(layout, hosts)
     return {
         name: {
-            "targets": [
-                _target(layout, hosts[each].node, calls[name, each]) for each in hosts if (name, each) in calls
-            ],
+            "targets": _targets(layout, hosts, calls, name),
             "listen": _listen(name, calls),
             "seconds": LISTEN_SECONDS + LISTEN_SECONDS_PER_HOST * len(hosts),
             "resolvers": list(probes[name].resolvers) if own.new else [],
@@ -95,8 +105,26 @@ def plan_reach(
     }
 
 
-def partners(hosts: t.Mapping[str, Host], source: str) -> list[str]:
-    """Whom a host tries: all others, or in a large cluster the control plane, etcd and a few neighbours."""
+def plan_ways(layout: Layout, hosts: t.Mapping[str, Host]) -> dict[str, list[dict[str, t.Any]]]:
+    """For each host that is in the cluster and was asked: whom of the others in it it tries, and on what."""
+    calls = _calls(layout, hosts, settled=True)
+    return {name: _targets(layout, hosts, calls, name) for name in sorted({source for source, _target in calls})}
+
+
+def _calls(layout: Layout, hosts: t.Mapping[str, Host], *, settled: bool = False) -> Calls:
+    return {
+        (source, target): tried
+        for source in sorted(hosts)
+        for target in partners(hosts, source, settled=settled)
+        if (tried := _tried(layout, hosts[source], hosts[target]))
+    }
+
+
+def partners(hosts: t.Mapping[str, Host], source: str, *, settled: bool = False) -> list[str]:
+    """Whom a host tries: all others, or in a large cluster the control plane, etcd and a few neighbours.
+
+    Pairs with a host that is new, or only pairs without one.
+    """
     names = sorted(hosts)
     own = hosts[source]
     place = names.index(source)
@@ -106,7 +134,7 @@ def partners(hosts: t.Mapping[str, Host], source: str) -> list[str]:
         for name in names
         if name != source
         and own.asked
-        and (own.new or hosts[name].new)
+        and (own.new or hosts[name].new) != settled
         and (
             len(names) <= FULL_MATRIX_HOSTS
             or name in near
@@ -115,32 +143,37 @@ def partners(hosts: t.Mapping[str, Host], source: str) -> list[str]:
     ]
 
 
-def _tried(layout: Layout, source: Host, target: Host) -> list[tuple[Flow, bool]]:
-    """The flows that can be tried, each with whether the target listens for it itself."""
+def _tried(layout: Layout, source: Host, target: Host) -> list[dict[str, t.Any]]:
+    """The ports that can be tried, each with whether the target listens there for it, or a tunnel leads there."""
     found = []
     for flow in flows(layout, source, target):
-        served = flow.protocol == "tcp" and flow.port in target.listening
+        through = target.tunnel if flow.protocol == "udp" and source.tunnel and target.forwards else ""
+        served = bool(through) or (flow.protocol == "tcp" and flow.port in target.listening)
         # The ports of a host that is in the cluster are its components', also while one of them is down.
         ours = not served and target.asked and target.new
         if served or ours:
-            found.append((flow, ours))
+            found.append({**dataclasses.asdict(flow), "answers": ours, "through": through})
     return found
 
 
-def _target(layout: Layout, node: Node, tried: t.Sequence[tuple[Flow, bool]]) -> dict[str, t.Any]:
+def _targets(layout: Layout, hosts: t.Mapping[str, Host], calls: Calls, source: str) -> list[dict[str, t.Any]]:
+    return [_target(layout, hosts[each].node, calls[source, each]) for each in hosts if (source, each) in calls]
+
+
+def _target(layout: Layout, node: Node, tried: t.Sequence[dict[str, t.Any]]) -> dict[str, t.Any]:
     return {
         "host": node.host,
         "address": node.address,
         "size": pod_mtu(layout, node) + VXLAN_OVERHEAD_BYTES,
-        "ports": [{**dataclasses.asdict(flow), "answers": ours} for flow, ours in tried],
+        "ports": list(tried),
     }
 
 
-def _listen(name: str, calls: t.Mapping[tuple[str, str], t.Sequence[tuple[Flow, bool]]]) -> list[dict[str, t.Any]]:
+def _listen(name: str, calls: Calls) -> list[dict[str, t.Any]]:
     """The ports a host opens, each with those who are going to call."""
     callers: dict[tuple[int, str], list[str]] = {}
     for (source, target), tried in calls.items():
-        for flow, ours in tried:
-            if target == name and ours:
-                callers.setdefault((flow.port, flow.protocol), []).append(source)
+        for port in tried:
+            if target == name and port["answers"]:
+                callers.setdefault((port["port"], port["protocol"]), []).append(source)
     return [{"port": port, "protocol": protocol, "callers": who} for (port, protocol), who in sorted(callers.items())]

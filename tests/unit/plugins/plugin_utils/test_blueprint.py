@@ -302,6 +302,18 @@ def maintained(data: dict[str, t.Any], host: str) -> dict[str, t.Any]:
     return {name: templar.template(value) for name, value in defaults.items()}
 
 
+def test_etcd_is_asked_where_it_runs_and_answers(bundle: pathlib.Path) -> None:
+    cluster = Cluster({"cp1": "control_plane", "e1": "etcd", "e2": "etcd", "w1": "workers"})
+    cluster.probes = {name: bare(name) for name in cluster.groups}
+    cluster.carry_out(cluster.plan())
+    helpers = {name: own["etcd_helper"] for name, own in make(inputs(cluster, bundle))["roster"].items()}
+    assert helpers == {"cp1": "e1", "e1": "e2", "e2": "e1", "w1": "e1"}
+    limited = dataclasses.replace(inputs(cluster, bundle), asked=frozenset({"w1"}))
+    assert make(limited)["roster"]["w1"]["etcd_helper"] == "e1"
+    cluster.probes["e1"]["etcd"]["members"] = None
+    assert make(inputs(cluster, bundle))["roster"]["w1"]["etcd_helper"] == "e2"
+
+
 @pytest.mark.parametrize("away", ["absent", "silent"])
 def test_maintenance_asks_for_what_was_well_like_a_turn(bundle: pathlib.Path, away: str) -> None:
     cluster = running()
@@ -537,3 +549,26 @@ def test_where_no_host_is_new_none_is_tried(bundle: pathlib.Path) -> None:
     for probe in cluster.probes.values():
         probe["artifacts"] = {"kubelet": {"current": "1.37.0"}}
     assert make(holding(inputs(cluster, bundle), "apply"))["reach"] == {}
+
+
+def test_who_looks_tries_the_ways_between_hosts_that_are_settled(bundle: pathlib.Path) -> None:
+    cluster = one_and_two()
+    assert make(inputs(cluster, bundle))["ways"] == {}, "bare hosts are left alone"
+    for number, name in enumerate(("cp1", "w1")):
+        cluster.probes[name]["artifacts"] = {"kubelet": {"current": "1.37.0"}}
+        own = {"protocol": "tcp", "address": "*", "port": 10250, "process": "kubelet", "unit": "kubelet.service"}
+        cluster.probes[name]["listening"] = [own]
+        tunnel = {"interface": "flannel.1", "address": f"10.244.{number}.0", "prefix": 32, "mtu": 1450}
+        cluster.probes[name]["addresses"].append(tunnel)
+        cluster.probes[name]["kernel_state"]["sysctls"]["net.ipv4.ip_forward"] = "1"
+    data = make(inputs(cluster, bundle))
+    assert set(data["ways"]) == {"cp1", "w1"}
+    (target,) = data["ways"]["cp1"]
+    assert (target["host"], [port["through"] for port in target["ports"]]) == ("w1", ["", "10.244.1.0"])
+    assert not any("slipway_reaching" in own["parents"] for own in data["groups"].values())
+    cluster.probes["w1"]["kernel_state"]["sysctls"]["net.ipv4.ip_forward"] = "0"
+    data = make(inputs(cluster, bundle))
+    assert [len(data["ways"][name][0]["ports"]) for name in ("cp1", "w1")] == [1, 1], "that is another finding"
+    assert make(holding(inputs(cluster, bundle), "apply"))["ways"] == {}
+    cluster.variables["slipway_ignore_preflight"] = ["reach"]
+    assert make(inputs(cluster, bundle))["ways"] == {}

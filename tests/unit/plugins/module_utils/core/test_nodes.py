@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core.drain import CORDONED_BY
 from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import (
     EFFECTS,
     MANAGED_LABELS,
@@ -218,12 +219,14 @@ def test_any_want_after_any_other_is_reached_and_stays(
 
 
 def test_a_summary_survives_json() -> None:
-    summary = seen(node("a", spec={"taints": [{"key": "k", "effect": "NoExecute", "timeAdded": "t"}]}), node("b"))
+    taints = [{"key": "k", "effect": "NoExecute", "timeAdded": "t"}]
+    summary = seen(node("a", spec={"taints": taints}, annotations={CORDONED_BY: "maintain"}), node("b"))
     data = json.loads(json.dumps(summary.to_data()))
     again = NodesSeen.from_data(data)
     assert again == summary
     assert again.nodes["a"].taints[0].to_data() == {"key": "k", "effect": "NoExecute", "timeAdded": "t"}
     assert again.nodes["a"].addresses == ("10.0.0.1",)
+    assert [again.nodes[name].cordoned_by for name in ("a", "b")] == ["maintain", None]
     assert NodesSeen.from_data({}) == summarize_nodes(None) == NodesSeen()
 
 

@@ -107,6 +107,45 @@ def test_a_packet_that_does_not_pass_whole_is_told_from_a_blocked_port(ports: tu
     assert "slipway_network.mtu" in found.remedy
 
 
+def test_a_tunnel_is_open_if_its_other_end_reports_the_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+    through = Target("w1", "10.0.0.51", 1500, (Port(8472, "udp", "pods", answers=False, through="127.0.0.3"),))
+    port = free(socket.SOCK_DGRAM)
+    monkeypatch.setattr(reach, "_DISCARD_PORT", port)
+    (absent,) = reach.try_all("cp1", [through])
+    assert absent.found.endswith("cannot be reached from cp1: nothing comes back through the tunnel"), (
+        "no such interface"
+    )
+    monkeypatch.setattr(reach, "TUNNEL", "lo")
+    assert reach.try_all("cp1", [through]) == []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.5", port))
+        (silent,) = reach.try_all("cp1", [through])
+    assert silent.where == "cp1 to w1"
+    assert silent.found.startswith("port 8472/udp of w1 (10.0.0.51) cannot be reached from cp1")
+    assert silent.expected == "a free way for pods"
+
+
+def test_a_port_that_drops_costs_its_seconds_once(monkeypatch: pytest.MonkeyPatch, ports: tuple[int, int]) -> None:
+    monkeypatch.setattr(reach, "CONNECT_SECONDS", 0.5)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as full:
+        # A queue that is full answers no further call.
+        full.bind(("127.0.0.1", ports[0]))
+        full.listen(0)
+        callers = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _number in range(4)]
+        for caller in callers:
+            caller.setblocking(False)
+            caller.connect_ex(("127.0.0.1", ports[0]))
+        begin = time.monotonic()
+        found = reach.try_all(
+            "w1", [Target("cp1", "127.0.0.1", 1500, (Port(ports[0], "tcp", "x", answers=False),) * 9)]
+        )
+        assert time.monotonic() - begin < 2 * 0.5 + 0.5
+        for caller in callers:
+            caller.close()
+    assert len(found) == 9
+    assert all(each.found.endswith("no answer within 0.5 s") for each in found)
+
+
 def test_the_disk_is_measured_where_the_directory_will_be(tmp_path: pathlib.Path) -> None:
     seconds = reach.fsync_seconds(str(tmp_path / "not" / "yet"))
     assert seconds is None or seconds > 0
@@ -157,6 +196,9 @@ def test_the_module_listens_and_tries_but_not_in_check_mode(
     refused = call(capsys, step="try", name="w1", targets=targets)
     assert refused["failed"] is True
     assert refused["problems"][0]["where"] == "w1 to cp1"
+    settled = call(capsys, step="try", name="w1", targets=targets, settled=True)
+    assert settled["problems"] == [], "they would be said twice"
+    assert settled["closed"] == [{**refused["problems"][0], "warning": True}]
     listening = call(capsys, step="listen", name="cp1", listen=listen, seconds=20, disk=str(tmp_path))
     assert all(problem["warning"] for problem in listening["problems"])
     assert call(capsys, step="try", name="w1", targets=targets)["problems"] == []

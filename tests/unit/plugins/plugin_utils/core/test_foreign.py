@@ -61,6 +61,33 @@ def test_what_is_said(members: tuple[Member, ...], nodes: NodesSeen | None, foun
     assert all(problem.warning and problem.remedy for problem in problems)
 
 
+@pytest.mark.parametrize(
+    ("by", "found", "remedy"),
+    [
+        (None, "is cordoned: no new pod runs there", "kubectl uncordon w1, if nobody works on it"),
+        (
+            "maintain",
+            "is cordoned by Slipway (maintain): no new pod runs there",
+            "if nobody works on it: run slipway maintain again, which goes on and opens it; or kubectl uncordon w1",
+        ),
+        (
+            "remove",
+            "is cordoned by Slipway (remove): no new pod runs there",
+            "if nobody works on it: run slipway remove w1 again, which goes on; or kubectl uncordon w1",
+        ),
+        (
+            "firmware",
+            "is cordoned by Slipway (firmware): no new pod runs there",
+            "if nobody works on it: run again what closed it, which opens it; or kubectl uncordon w1",
+        ),
+    ],
+)
+def test_who_closed_a_node_and_the_way_out(by: str | None, found: str, remedy: str) -> None:
+    (problem,) = foreign(LAYOUT, NODES, (), seen(NodeSeen("w1", unschedulable=True, cordoned_by=by)), {})
+    assert (problem.found, problem.remedy) == (found, remedy)
+    assert foreign(LAYOUT, NODES, (), seen(NodeSeen("w1", cordoned_by=by)), {}) == [], "a person has opened it"
+
+
 def test_units_that_somebody_changed_are_named_with_the_files() -> None:
     files = ("/etc/systemd/system/kubelet.service.d/a.conf", "/etc/systemd/system/kubelet.service.d/b.conf")
     units = {

@@ -66,6 +66,16 @@ def test_hosts_beside_the_cluster_come_with_what_they_were_asked() -> None:
     assert not merge(planned(cp1=[]), "cp1", [], {"d2": others["d2"]})["pending"]
 
 
+def test_what_hosts_warn_of_is_in_the_report_and_is_no_change() -> None:
+    planner, host = {"where": "w1", "found": "is cordoned"}, {"where": "cp1 to w1", "found": "is closed"}
+    before = planned(cp1=[]) | {"warnings": [planner]}
+    report = merge(before, "cp1", [], {}, [host])
+    assert report["warnings"] == [planner, host]
+    assert before["warnings"] == [planner]
+    assert not report["pending"]
+    assert plan_lines(report) == ["cp1  = nothing to do", "warning: w1: is cordoned", "warning: cp1 to w1: is closed"]
+
+
 def test_merge_of_nothing_is_nothing_and_changes_no_argument() -> None:
     before = planned(cp1=[], w1=[])
     assert merge(before, "cp1", [Answer("addons", [])]) == before | {"diff": {"cp1": []}}

@@ -19,19 +19,48 @@ API, CLIENTS, PEERS = (6443, "tcp"), (2379, "tcp"), (2380, "tcp")
 SERVING = [{"protocol": "tcp", "address": "*", "port": port} for port in (6443, 2379, 2380, 10250)]
 
 
-def planned(
-    cluster: Cluster, old: t.Container[str] = (), outside: t.Container[str] = (), **layout: t.Any
-) -> dict[str, dict[str, t.Any]]:
+def hosts_of(
+    cluster: Cluster, old: t.Container[str] = (), outside: t.Container[str] = (), **changes: t.Any
+) -> dict[str, reach.Host]:
     probes = cluster.typed()
-    made, nodes = cluster.layout()
-    hosts = {
-        name: reach.Host(
-            nodes[name], name not in old, True, reach.served(probes[name]) if name in old else frozenset(),
-            name not in outside,
+    _layout, nodes = cluster.layout()
+    return {
+        name: dataclasses.replace(
+            reach.Host(
+                nodes[name], name not in old, True, reach.served(probes[name]) if name in old else frozenset(),
+                name not in outside, reach.tunnel_end(probes[name]),
+            ),
+            **changes.get(name, {}),
         )
         for name in probes
     }  # fmt: skip
-    return reach.plan_reach(dataclasses.replace(made, **layout), hosts, probes)
+
+
+def planned(
+    cluster: Cluster, old: t.Container[str] = (), outside: t.Container[str] = (), **layout: t.Any
+) -> dict[str, dict[str, t.Any]]:
+    made, _nodes = cluster.layout()
+    hosts = hosts_of(cluster, old, outside)
+    return reach.plan_reach(dataclasses.replace(made, **layout), hosts, cluster.typed())
+
+
+def settled(cluster: Cluster) -> Cluster:
+    """What the probes of a cluster that runs say of ports and of flannel's tunnel."""
+    for number, (name, probe) in enumerate(cluster.probes.items()):
+        ports = (10250,) if name.startswith("w") else (6443, 2379, 2380, 10250)
+        probe["listening"] = [each for each in SERVING if each["port"] in ports]
+        tunnel = {"interface": "flannel.1", "address": f"10.244.{number}.0", "prefix": 32, "mtu": 1450}
+        probe["addresses"] = [*probe["addresses"], tunnel]
+    return cluster
+
+
+def ways(
+    cluster: Cluster, old: t.Container[str], outside: t.Container[str] = (), **changes: t.Any
+) -> dict[tuple[str, str], set[tuple[int, str]]]:
+    made, _nodes = cluster.layout()
+    plan = reach.plan_ways(made, hosts_of(cluster, old, outside, **changes))
+    assert not any(port["answers"] for own in plan.values() for target in own for port in target["ports"])
+    return tried({name: {"targets": targets} for name, targets in plan.items()})
 
 
 def tried(plan: dict[str, dict[str, t.Any]]) -> dict[tuple[str, str], set[tuple[int, str]]]:
@@ -101,6 +130,49 @@ def test_under_a_limit_only_what_serves_outside_is_tried() -> None:
     assert list(plan) == ["w2"]
 
 
+EVERYBODY = {"cp1", "cp2", "cp3", "w1", "w2"}
+
+
+def test_hosts_in_the_cluster_try_what_is_in_use_and_the_tunnel() -> None:
+    found = ways(settled(three_and_one()), EVERYBODY)
+    assert found["cp1", "cp2"] == {API, CLIENTS, PEERS, KUBELET, VXLAN}
+    assert found["cp1", "w1"] == {KUBELET, VXLAN}
+    assert found["w1", "cp3"] == {API, VXLAN}
+    assert len(found) == 12
+
+
+def test_the_tunnel_is_gone_through_to_where_it_ends() -> None:
+    cluster = settled(one_and_two())
+    made, _nodes = cluster.layout()
+    (target,) = [each for each in reach.plan_ways(made, hosts_of(cluster, EVERYBODY))["cp1"] if each["host"] == "w2"]
+    assert [(port["port"], port["through"]) for port in target["ports"]] == [(10250, ""), (8472, "10.244.2.0")]
+    assert target["address"] == "10.0.0.52"
+
+
+@pytest.mark.parametrize(
+    ("changes", "pair", "ports"),
+    [
+        ({"w1": {"listening": frozenset()}}, ("cp1", "w1"), {VXLAN}),
+        ({"w1": {"tunnel": ""}}, ("cp1", "w1"), {KUBELET}),
+        ({"cp1": {"tunnel": ""}}, ("cp1", "w1"), {KUBELET}),
+        ({"w1": {"forwards": False}}, ("cp1", "w1"), {KUBELET}),
+        ({"w1": {"forwards": False}}, ("w1", "cp1"), {API, VXLAN}),
+        ({"w1": {"kubelet": False}}, ("cp1", "w1"), None),
+    ],
+    ids=["component down", "no tunnel there", "no tunnel here", "forwards nothing", "but is heard", "no node"],
+)
+def test_what_is_another_finding_is_not_tried(
+    changes: dict[str, t.Any], pair: tuple[str, str], ports: set[tuple[int, str]] | None
+) -> None:
+    assert ways(settled(one_and_two()), EVERYBODY, **changes).get(pair) == ports
+
+
+def test_ways_are_tried_between_hosts_in_the_cluster_by_those_who_are_asked() -> None:
+    assert ways(settled(one_and_two()), ()) == {}, "bare hosts"
+    assert set(ways(settled(one_and_two()), {"cp1", "w1"})) == {("cp1", "w1"), ("w1", "cp1")}
+    assert set(ways(settled(one_and_two()), EVERYBODY, {"cp1", "w1"})) == {("w2", "cp1"), ("w2", "w1")}
+
+
 def test_a_large_cluster_tries_the_control_plane_and_some_neighbours() -> None:
     _layout, nodes = one_and_two().layout()
     hosts = {"cp1": reach.Host(nodes["cp1"], True, True, frozenset())}
@@ -108,6 +180,9 @@ def test_a_large_cluster_tries_the_control_plane_and_some_neighbours() -> None:
     assert reach.partners(hosts, "w10") == ["cp1", "w11", "w12", "w13"]
     assert reach.partners(hosts, "w58") == ["cp1", "w00", "w01"]
     assert len(reach.partners(hosts, "cp1")) == 59
+    old = {name: dataclasses.replace(host, new=False) for name, host in hosts.items()}
+    assert reach.partners(old, "w10", settled=True) == ["cp1", "w11", "w12", "w13"]
+    assert reach.partners(old, "w10") == []
     few = dict(list(hosts.items())[: reach.FULL_MATRIX_HOSTS])
     assert len(reach.partners(few, "w10")) == reach.FULL_MATRIX_HOSTS - 1
 
