@@ -144,12 +144,11 @@ def test_the_host_that_is_worked_on_loses_its_power(lab: Lab, tmp_path: Path) ->
         at_work = f"""grep -qE '"module": "({"|".join(modules)})"' {cutting.LOCK}"""
         with cutting.running(lab, tmp_path / "run", playbook, extra) as run:
             cutting.waits_for(lab, host, at_work)
-            module = cutting.holder(lab, host).get("module", "nothing")
             time.sleep(wait)
             assert run.poll() is None, "the run was over"
             labs.power(lab, [host], "cycle", cut=True)
             code = run.wait(timeout=900)
-        what = f"{playbook} {extra}: {host} lost its power {wait:.2f} s after {module} was seen there"
+        what = f"{playbook} {extra}: {host} lost its power {wait:.2f} s after {modules[0]} was come to there"
         print(f"{what}; the run ended with {code}", flush=True)
         again().require()
         left = {name: False for name in ALL if name != NEW or playbook == "apply"}
