@@ -61,6 +61,27 @@ def artifact(name: str) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", next(entry for entry in entries if entry["name"] == name))
 
 
+# --- what a user declares ---------------------------------------------------------------------------------------------
+def address_pool(lab: Lab, last: int = 243) -> dict[str, t.Any]:
+    """Addresses of the lab's network for Services, from .240 on; none of its hosts has one of them."""
+    network = lab.host("cp1").address.rpartition(".")[0]
+    return {"name": "lab", "addresses": [f"{network}.240-{network}.{last}"]}
+
+
+def web_ingress(namespace: str, host: str) -> str:
+    """A way in by name to the port ``http`` of the Service ``web``, as one more document of YAML."""
+    return f"""
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: web, namespace: {namespace}}}
+spec:
+  rules:
+    - host: {host}
+      http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{name: http}}}}}}}}]}}
+"""
+
+
 # --- labs -------------------------------------------------------------------------------------------------------------
 def lab_name(purpose: str = "t") -> str:
     """A lab's name that no other session has."""

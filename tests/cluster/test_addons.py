@@ -63,14 +63,6 @@ apiVersion: v1
 kind: Service
 metadata: {{name: web, namespace: shop}}
 spec: {{type: LoadBalancer, selector: {{app: web}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {{name: web, namespace: shop}}
-spec:
-  rules:
-    - host: {host}
-      http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{name: http}}}}}}}}]}}
 """
 # A claim that names no class, and a pod that writes as a user of its own.
 KEEPING = """
@@ -111,12 +103,11 @@ def image() -> str:
 def everything(lab: Lab, image: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, t.Any]:
     """The variables that switch everything on."""
     own = tmp_path_factory.mktemp("manifests")
-    (own / "shop.yml").write_text(OWN.format(image=image, host=HOST))
-    network = lab.host("cp1").address.rpartition(".")[0]
+    (own / "shop.yml").write_text(OWN.format(image=image) + support.web_ingress("shop", HOST))
     return {
         "slipway_metrics": {"endpoints": True},
         "slipway_ingress": {"enabled": True},
-        "slipway_load_balancer": {"pools": [{"name": "lab", "addresses": [f"{network}.240-{network}.243"]}]},
+        "slipway_load_balancer": {"pools": [support.address_pool(lab)]},
         "slipway_storage": {"enabled": True, "path": VOLUMES},
         "slipway_manifests": [str(own)],
     }

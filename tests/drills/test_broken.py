@@ -105,11 +105,9 @@ def cluster() -> collections.abc.Iterator[Lab]:
 
 def everything(lab: Lab) -> dict[str, t.Any]:
     """The variables that switch add-ons on."""
-    network = lab.host("cp1").address.rpartition(".")[0]
-    pool = {"name": "lab", "addresses": [f"{network}.240-{network}.243"]}
     return {
         "slipway_ingress": {"enabled": True},
-        "slipway_load_balancer": {"pools": [pool]},
+        "slipway_load_balancer": {"pools": [support.address_pool(lab)]},
         "slipway_storage": {"enabled": True},
     }
 

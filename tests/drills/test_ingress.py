@@ -47,14 +47,6 @@ apiVersion: v1
 kind: Service
 metadata: {{name: web, namespace: drill}}
 spec: {{selector: {{app: web}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {{name: web, namespace: drill}}
-spec:
-  rules:
-    - host: {host}
-      http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{name: http}}}}}}}}]}}
 """
 
 
@@ -72,10 +64,9 @@ def inventory(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, t.Any]:
-    artifacts = json.loads((support.BUNDLE / "bundle.json").read_text(encoding="utf-8"))["artifacts"]
-    image = next(str(each["reference"]) for each in artifacts if each["name"] == "agnhost")
+    image = support.artifact("agnhost")["reference"]
     file = tmp_path_factory.mktemp("own") / "web.yml"
-    file.write_text(BACKEND.format(image=image, host=HOST))
+    file.write_text(BACKEND.format(image=image) + support.web_ingress("drill", HOST))
     return {"slipway_manifests": [str(file)]}
 
 

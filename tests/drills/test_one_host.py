@@ -35,17 +35,14 @@ def lab() -> collections.abc.Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def variables(lab: Lab) -> dict[str, t.Any]:
-    network = lab.host("cp1").address.rpartition(".")[0]
-    pool = {"name": "lab", "addresses": [f"{network}.240-{network}.241"]}
-    return {"slipway_load_balancer": {"pools": [pool]}, "slipway_ingress": {"enabled": True}}
+    return {"slipway_load_balancer": {"pools": [support.address_pool(lab, 241)]}, "slipway_ingress": {"enabled": True}}
 
 
 @pytest.fixture(scope="module")
 def theirs(lab: Lab) -> set[str]:
     """Definitions of another release that somebody made on a cluster without add-ons, one of them left out."""
     support.ansible_run(lab.inventory, "apply").require()
-    bundle = json.loads((support.BUNDLE / "bundle.json").read_text(encoding="utf-8"))
-    (file,) = [each["file"] for each in bundle["artifacts"] if each["name"] == "gateway-api-definitions"]
+    file = support.artifact("gateway-api-definitions")["file"]
     listed = json.loads((support.BUNDLE / file).read_text(encoding="utf-8"))
     described = [item for item in listed if item["kind"] == "CustomResourceDefinition"]
     items = [item for item in described if item["metadata"]["name"] != MISSING]
