@@ -3,9 +3,9 @@
 """Measures from bare hosts to a cluster of use: Slipway, and kubeadm with the same programs, taking turns.
 
 Both start with bare hosts and the bundle at hand, and end when all Nodes are Ready and DNS answers on every host, with
-nothing else in the cluster. Of Slipway also a second apply and a plan, and what metrics and ingress add: seconds by
-phase, results per host and the controller's CPU. Prints tables and writes JSON beside them; the labs are taken down
-again. Run it as ``make bench`` or ``python -m scripts.bench --help``.
+nothing else in the cluster. Of Slipway also a second apply and a plan, and what ingress, and metrics with it, add:
+seconds by phase, results per host and the controller's CPU. Prints tables and writes JSON beside them; the labs are
+taken down again. Run it as ``make bench`` or ``python -m scripts.bench --help``.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from slipway.run import Run, run_playbook
 from slipway.verbs import Console
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-OURS, PEER, MORE = "slipway", "kubeadm", "add-ons"
+OURS, PEER, WEB, MORE = "slipway", "kubeadm", "ingress", "add-ons"
 PLAIN = {"slipway_metrics": {"enabled": False}}
+WITH_INGRESS = {**PLAIN, "slipway_ingress": {"enabled": True}}
 WITH_ADDONS = {"slipway_metrics": {"enabled": True}, "slipway_ingress": {"enabled": True}}
 OUR_KUBECTL = ("/opt/slipway/kubectl/current/kubectl", "--kubeconfig=/etc/kubernetes/admin.conf")
 USE = pathlib.Path(__file__).with_name("bench_look.py").read_text(encoding="utf-8")
@@ -135,18 +136,13 @@ def measure_ours(lab: Lab, shape: str, side: str, playbook: str, name: str) -> M
     )
 
 
-def run_ours(lab: Lab, shape: str, side: str = OURS) -> list[Measurement]:
+def run_ours(lab: Lab, shape: str, side: str) -> list[Measurement]:
     """First apply, second apply, plan."""
     runs = (("apply", "first apply"), ("apply", "second apply"), ("plan", "plan"))
     return [measure_ours(lab, shape, side, playbook, name) for playbook, name in runs]
 
 
-def run_more(lab: Lab, shape: str) -> list[Measurement]:
-    """The same with metrics and ingress."""
-    return run_ours(lab, shape, MORE)
-
-
-def run_peer(lab: Lab, shape: str) -> list[Measurement]:
+def run_peer(lab: Lab, shape: str, side: str) -> list[Measurement]:
     """kubeadm, until the cluster is of use."""
     ready = bench_kubeadm.at_hand(lab, pathlib.Path(lab_vars(lab)["slipway_bundle"]), ROOT / ".cache" / "bench")
     watch, clock, code = Stopwatch(), Clock(), 0
@@ -156,18 +152,23 @@ def run_peer(lab: Lab, shape: str) -> list[Measurement]:
     except RuntimeError as error:
         print(error, file=sys.stderr)
         code = 1
-    return [watch.stop(PEER, "first run", shape, code, clock.phases)]
+    return [watch.stop(side, "first run", shape, code, clock.phases)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Side:
     """What is done in a lab whose inventory has these variables besides its own."""
 
-    run: t.Callable[[Lab, str], list[Measurement]]
+    run: t.Callable[[Lab, str, str], list[Measurement]]
     variables: t.Mapping[str, t.Any]
 
 
-SIDES: t.Mapping[str, Side] = {OURS: Side(run_ours, PLAIN), PEER: Side(run_peer, {}), MORE: Side(run_more, WITH_ADDONS)}
+SIDES: t.Mapping[str, Side] = {
+    OURS: Side(run_ours, PLAIN),
+    PEER: Side(run_peer, {}),
+    WEB: Side(run_ours, WITH_INGRESS),
+    MORE: Side(run_ours, WITH_ADDONS),
+}
 
 
 def machine() -> dict[str, t.Any]:
@@ -228,7 +229,7 @@ def measure_shape(shape: str, sides: t.Sequence[str], rounds: int, *, keep: bool
             last = keep and number == rounds - 1 and side == sides[-1]
             try:
                 lab = labs.up(spec, root=ROOT, extra_vars=SIDES[side].variables)
-                found += SIDES[side].run(lab, shape)
+                found += SIDES[side].run(lab, shape, side)
             finally:
                 if not last:
                     labs.down(spec.name, root=ROOT)

@@ -236,22 +236,34 @@ def make_ca(lab: Lab, host: str, name: str) -> str:
     return shown.strip().rpartition("=")[2].replace(":", "").lower()
 
 
-def test_hosts_that_do_not_reach_each_other_are_refused_with_both_and_the_port(pair: Lab) -> None:
-    rules = ("tcp dport 10250 drop", "udp dport 8472 meta length > 1300 drop")
+def test_hosts_that_do_not_reach_each_other_are_refused_with_both_and_the_port(
+    pair: Lab, inventory: t.Callable[..., Path]
+) -> None:
+    """Two hosts of a control plane to be, so that all of its ports are tried; and a resolver that nobody answers at."""
+    path = inventory(groups={"slipway_control_plane": ["cp1", "w1"]})
+    ports = (2379, 2380, 6443, 10250)
+    rules = (*(f"tcp dport {port} drop" for port in ports), "udp dport 8472 meta length > 1300 drop")
     chain = "add chain inet drill in { type filter hook input priority -10; }"
     commands = ["add table inet drill", chain, *(f"add rule inet drill in {rule}" for rule in rules)]
     support.shell(pair, "w1", "".join(f"nft '{command}';" for command in commands))
-    with untouched(pair):
-        run = support.ansible_run(pair.inventory, "apply")
-        assert run.code != 0, run.output()
-        assert run.tasks()[-1] == "Try to reach the others"
-        assert run.actions == ()
-        support.wait_for("all listeners ended", lambda: listeners(pair), timeout=120)
-    support.shell(pair, "w1", "nft delete table inet drill")
+    resolvers = support.on(pair, "w1", "cat", "/etc/resolv.conf")
+    support.on(pair, "w1", "tee", "/etc/resolv.conf", stdin="nameserver 192.0.2.53\n")
+    try:
+        with untouched(pair):
+            run = support.ansible_run(path, "apply")
+            assert run.code != 0, run.output()
+            assert run.tasks()[-1] == "Try to reach the others"
+            assert run.actions == ()
+            support.wait_for("all listeners ended", lambda: listeners(pair), timeout=120)
+    finally:
+        support.shell(pair, "w1", "nft delete table inet drill")
+        support.on(pair, "w1", "tee", "/etc/resolv.conf", stdin=resolvers)
     told = run.problem_text()
-    assert "cp1 to w1: port 10250/tcp of w1" in told
+    for port in ports:
+        assert f"cp1 to w1: port {port}/tcp of w1" in told
     assert "cp1 to w1: packets of 1500 bytes do not arrive at w1" in told
     assert "w1 to cp1" not in told
+    assert "no answer from 192.0.2.53" in told
 
 
 def listeners(lab: Lab) -> str | None:

@@ -12,6 +12,7 @@ import typing as t
 import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.containerd import MARKER
+from ansible_collections.slipway.cluster.plugins.module_utils.core.drain import CORDONED_BY
 from slipway.lab import Lab
 from tests.cluster import support
 
@@ -101,6 +102,9 @@ KINDS = {
     "who may get certificates": Drift("cp1", "echo '{}' > /etc/slipway/nodes.json", "write /etc/slipway/nodes.json"),
     "a Node's label": Drift("cp1", f"{K} label node w1 node-role.kubernetes.io/worker-", "label node w1"),
     "a Node is cordoned by somebody": Drift("cp1", f"{K} cordon w1", warning="is cordoned"),
+    "a Node that we closed is opened by somebody": Drift(
+        "cp1", f"{K} annotate node cp1 {CORDONED_BY}=maintain", "forget that Slipway cordoned node cp1"
+    ),
     "a manifest is gone": Drift(
         "cp1", f"{K} delete deployment coredns -n kube-system --wait=false", "create Deployment kube-system/coredns"
     ),

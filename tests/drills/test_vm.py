@@ -12,6 +12,7 @@ from __future__ import annotations
 import collections
 import collections.abc
 import platform
+import re
 import subprocess
 import time
 import typing as t
@@ -75,6 +76,19 @@ def test_the_machine_is_one_of_its_own(machine: Lab) -> None:
     assert {
         name: value for name, value in given.items() if name.startswith("slipway_") and name not in basic
     } == UNHURRIED
+
+
+def test_a_clock_that_is_behind_is_refused_with_the_figure(machine: Lab) -> None:
+    """Containers share their kernel's clock, so this can only be tried here."""
+    support.on(machine, HOST, "date", "-s", "-1 hour")
+    run = support.ansible_run(machine.inventory, "apply")
+    support.on(machine, HOST, "date", "-s", "+1 hour")
+    assert run.code != 0
+    assert run.actions == ()
+    (said,) = [problem for problem in run.problems if "clock" in problem.found and not problem.warning]
+    behind = re.search(r"its clock is (\d+) s behind the controller's", said.found)
+    assert behind
+    assert 3500 < int(behind.group(1)) < 3700
 
 
 def test_apply_and_apply_again(machine: Lab) -> None:

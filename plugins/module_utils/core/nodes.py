@@ -96,7 +96,7 @@ class NodeSeen:
 
 @dataclasses.dataclass(frozen=True)
 class NodeStep:
-    """One step for one Node: what it changes (``label``, ``taint``, ``cordon``) and towards what."""
+    """One step for one Node: what it changes (``label``, ``taint``, ``cordon``, ``disown``) and towards what."""
 
     kind: str
     want: NodeWant
@@ -154,7 +154,8 @@ def plan_nodes(wants: t.Sequence[NodeWant], seen: NodesSeen) -> list[Change]:
     changes: list[Change] = []
     for want in wants:
         node = seen.nodes.get(want.name) or NodeSeen(want.name)
-        changes.extend(change for change in (_label(want, node), _taint(want, node), _cordon(want, node)) if change)
+        steps = (_label(want, node), _taint(want, node), _cordon(want, node), _disown(want, node))
+        changes.extend(change for change in steps if change)
     return changes
 
 
@@ -167,6 +168,10 @@ def patch_of(step: NodeStep, node: NodeSeen) -> list[dict[str, t.Any]]:
     if step.kind == "cordon":
         operations = [{"op": "add", "path": "/spec/unschedulable", "value": step.want.unschedulable}]
         return operations if _cordon(step.want, node) else []
+    if step.kind == "disown":
+        path = f"/metadata/annotations/{_pointer(CORDONED_BY)}"
+        found = [{"op": "test", "path": path, "value": node.cordoned_by}, {"op": "remove", "path": path}]
+        return found if _disown(step.want, node) else []
     return _label_operations(step.want, node) if step.kind == "label" else _taint_operations(step.want, node)
 
 
@@ -274,6 +279,18 @@ def _cordon(want: NodeWant, node: NodeSeen) -> t.Optional[Change]:
         return None
     verb = "cordon" if want.unschedulable else "uncordon"
     return Change(f"{verb} node {want.name}", data=NodeStep("cordon", want))
+
+
+def _disown(want: NodeWant, node: NodeSeen) -> t.Optional[Change]:
+    """Somebody opened by hand what Slipway had closed: the next cordon is not Slipway's."""
+    if node.cordoned_by is None or node.unschedulable:
+        return None
+    return Change(
+        f"forget that Slipway cordoned node {want.name}",
+        before=f"{CORDONED_BY}: {node.cordoned_by}\n",
+        after="",
+        data=NodeStep("disown", want),
+    )
 
 
 def _record_differs(wanted: t.Iterable[str], managed: t.Optional[tuple[str, ...]]) -> bool:

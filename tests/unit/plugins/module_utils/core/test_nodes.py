@@ -218,6 +218,24 @@ def test_any_want_after_any_other_is_reached_and_stays(
     assert items["n"]["metadata"].get("labels", {}) == {**foreign, **second.labels}
 
 
+@pytest.mark.parametrize(
+    ("closed", "by", "sentences"),
+    [
+        (False, "maintain", ["forget that Slipway cordoned node n"]),
+        (True, "maintain", []),
+        (False, None, []),
+    ],
+)
+def test_a_cordon_of_ours_that_somebody_lifted_is_forgotten(closed: bool, by: str | None, sentences: list[str]) -> None:
+    annotations = {CORDONED_BY: by} if by else {}
+    item = node("n", spec={"unschedulable": closed}, annotations=annotations)
+    want = NodeWant("n")
+    assert [change.name for change in plan_nodes([want], seen(item))] == sentences
+    after = carried_out([want], {"n": item})
+    assert plan_nodes([want], seen(*after.values())) == []
+    assert (CORDONED_BY in after["n"]["metadata"].get("annotations", {})) is closed
+
+
 def test_a_summary_survives_json() -> None:
     taints = [{"key": "k", "effect": "NoExecute", "timeAdded": "t"}]
     summary = seen(node("a", spec={"taints": taints}, annotations={CORDONED_BY: "maintain"}), node("b"))
