@@ -492,7 +492,7 @@ def recap(text: str) -> dict[str, Stats]:
 
 # --- the cluster ------------------------------------------------------------------------------------------------------
 def settled(lab: Lab, hosts: t.Collection[str] = (), host: str = "cp1") -> str | None:
-    """None if API server, nodes and all pods are well; else what is not. All hosts are nodes, or only ``hosts``.
+    """None if API server, nodes and all pods that go on are well; else what is not. All hosts are nodes, or ``hosts``.
 
     It is asked on ``host``.
     """
@@ -501,7 +501,9 @@ def settled(lab: Lab, hosts: t.Collection[str] = (), host: str = "cp1") -> str |
         return answer.stderr.strip() or "no answer"
     items = json.loads(answer.stdout)["items"]
     nodes = {item["metadata"]["name"] for item in items if item["kind"] == "Node"}
-    waiting = [_name(item) for item in items if not _is_ready(item)]
+    # A pod that a shutdown has ended stays as a record, and another one takes its place.
+    lasting = [item for item in items if item["status"].get("phase") not in ("Succeeded", "Failed")]
+    waiting = [_name(item) for item in lasting if not _is_ready(item)]
     missing = sorted(set(hosts or names(lab)) - nodes)
     return f"not ready: {', '.join(waiting + missing)}" if waiting or missing else None
 
