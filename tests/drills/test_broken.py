@@ -39,7 +39,7 @@ class Broken:
     also: frozenset[str] = frozenset()
 
 
-NEED_PODS = frozenset({"removal", "replacement", "service", "DNS inside", "job and mounts", "volume"})
+NEED_PODS = frozenset({"removal", "replacement", "unready pod", "service", "DNS inside", "job and mounts", "volume"})
 WAYS_IN = frozenset({"ingress", "gateway", "load balancer"})
 KINDS = {
     "CoreDNS is gone": Broken(

@@ -3,8 +3,8 @@
 """A cluster on a machine with a kernel and a disk of its own, with none of the settings that containers need.
 
 The tests walk through the life of one virtual machine, in this order: control plane and worker in one. Where it has to
-be emulated they take about half an hour. A power cut takes the machine's page cache with it, which no container can
-show, so what an acknowledged write is worth is tried here.
+be emulated they take about a quarter of an hour. A power cut takes the machine's page cache with it, which no container
+can show, so what an acknowledged write is worth is tried here.
 """
 
 from __future__ import annotations
