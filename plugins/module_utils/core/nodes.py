@@ -169,9 +169,7 @@ def patch_of(step: NodeStep, node: NodeSeen) -> list[dict[str, t.Any]]:
         operations = [{"op": "add", "path": "/spec/unschedulable", "value": step.want.unschedulable}]
         return operations if _cordon(step.want, node) else []
     if step.kind == "disown":
-        path = f"/metadata/annotations/{_pointer(CORDONED_BY)}"
-        found = [{"op": "test", "path": path, "value": node.cordoned_by}, {"op": "remove", "path": path}]
-        return found if _disown(step.want, node) else []
+        return _disown_operations(step.want, node)
     return _label_operations(step.want, node) if step.kind == "label" else _taint_operations(step.want, node)
 
 
@@ -334,6 +332,13 @@ def _taint_operations(want: NodeWant, node: NodeSeen) -> list[dict[str, t.Any]]:
         {"op": "add", "path": "/spec/taints", "value": [taint.to_data() for taint in _taints_after(want, node)]},
         *_record(node, MANAGED_TAINTS, [taint.identity for taint in want.taints]),
     ]
+
+
+def _disown_operations(want: NodeWant, node: NodeSeen) -> list[dict[str, t.Any]]:
+    if not _disown(want, node):
+        return []
+    path = f"/metadata/annotations/{_pointer(CORDONED_BY)}"
+    return [{"op": "test", "path": path, "value": node.cordoned_by}, {"op": "remove", "path": path}]
 
 
 def _record(node: NodeSeen, annotation: str, names: t.Iterable[str]) -> list[dict[str, t.Any]]:
