@@ -19,6 +19,8 @@ from .machine import Machine
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _PROXY_SETTING = re.compile(r'^\s*(?:export\s+)?(\w+_proxy)="?([^"\n]*)', re.IGNORECASE | re.MULTILINE)
+_SOCKET_LOOKS = 5
+_SOCKET_SECONDS = 0.25
 _LISTENING = re.compile(r'users:\(\("(?P<process>[^"]+)",pid=(?P<pid>\d+)')
 
 
@@ -134,9 +136,26 @@ def _default_route(machine: Machine, addresses: t.Sequence[t.Mapping[str, t.Any]
     return {"interface": device, "source": source} if source else None
 
 
+def _sockets(machine: Machine) -> str:
+    """What ``ss`` lists; looked at again where it has no process for a socket, which may just have come or be going.
+
+    ``ss`` reads which process has which socket before it reads the sockets. The kernel's own never have one: what has
+    none twice in a row stays so.
+    """
+    output, before = "", None
+    for _attempt in range(_SOCKET_LOOKS):
+        output = machine.run(["ss", "-Hltnp"], check=False).stdout
+        unknown = [line for line in output.splitlines() if not _LISTENING.search(line)]
+        if not unknown or unknown == before:
+            break
+        before = unknown
+        time.sleep(_SOCKET_SECONDS)
+    return output
+
+
 def listening_facts(machine: Machine) -> list[dict[str, t.Any]]:
     """TCP ports in use, each with its process and unit. One whose process has ended meanwhile is not in use."""
-    output = machine.run(["ss", "-Hltnp"], check=False).stdout
+    output = _sockets(machine)
     found = []
     for line in output.splitlines():
         fields = line.split()

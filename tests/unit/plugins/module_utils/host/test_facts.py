@@ -190,6 +190,23 @@ short
     ]
 
 
+def test_a_port_whose_process_is_not_known_yet_is_looked_at_again() -> None:
+    """A unit that ends and is started again, as an etcd member that was removed: its process came after the look."""
+    nobody = "LISTEN 0 4096 10.0.0.11:2380 0.0.0.0:*"
+    known = f'{nobody} users:(("etcd",pid=7,fd=3))'
+
+    class Restarting(Table):
+        def run(self, argv: t.Sequence[str], **_: t.Any) -> Output:
+            return Output(0, answers.pop(0), "")
+
+    answers = [nobody, known, "not asked for"]
+    found = facts.listening_facts(Restarting({"/proc/7/cgroup": "0::/system.slice/etcd.service\n"}))
+    assert [(each["process"], each["unit"]) for each in found] == [("etcd", "etcd.service")]
+    assert answers == ["not asked for"]
+    answers = [nobody, ""]
+    assert facts.listening_facts(Restarting()) == []
+
+
 def test_a_port_of_a_process_that_ended_meanwhile_is_free() -> None:
     class Gone(Table):
         def read(self, path: str) -> bytes | None:
