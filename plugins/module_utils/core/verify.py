@@ -338,12 +338,18 @@ def with_causes(checks: t.Sequence[Check]) -> list[Check]:
     failed = {check.aspect for check in checks if not check.ok}
 
     def told(check: Check) -> Check:
-        cause = next((cause for cause in _CAUSES.get(check.aspect, ()) if cause in failed), "")
+        cause = _cause(check.aspect, failed)
         if check.ok or not cause:
             return check
         return dataclasses.replace(check, hint=f"most likely a consequence: mend {cause} first")
 
     return [told(check) for check in checks]
+
+
+def _cause(aspect: str, failed: t.Container[str]) -> str:
+    """The failed aspect at the root of this one, which no other failed one explains; empty if there is none."""
+    cause = next((cause for cause in _CAUSES.get(aspect, ()) if cause in failed), "")
+    return (_cause(cause, failed) or cause) if cause else ""
 
 
 def skipped(aspect: str, reason: str) -> Check:

@@ -381,3 +381,22 @@ def event(reason: str, message: str, stamp: str, kind: str = "Warning", *, pod: 
 )
 def test_why_pods_do_not_start_is_told_by_events(events: list[dict[str, t.Any]], told: list[str]) -> None:
     assert warned({"items": events}, ["probe-x"]) == told
+
+
+@pytest.mark.parametrize(
+    ("failed", "blamed"),
+    [
+        ((), {}),
+        (("service",), {}),
+        (("pod to pod", "service", "unready pod"), {"service": "pod to pod", "unready pod": "pod to pod"}),
+        (("service", "bad version"), {"bad version": "service"}),
+        (("nodes", "pod to pod", "DNS outside"), {"pod to pod": "nodes", "DNS outside": "nodes"}),
+    ],
+)
+def test_what_follows_from_another_failure_names_its_root(failed: tuple[str, ...], blamed: dict[str, str]) -> None:
+    checks = [
+        Check(aspect, ok=aspect not in failed, done="", seen="", hint="its own")
+        for aspect in ("nodes", "pod to pod", "service", "unready pod", "bad version", "DNS outside")
+    ]
+    hints = {check.aspect: check.hint for check in verify.with_causes(checks) if check.hint != "its own"}
+    assert hints == {aspect: f"most likely a consequence: mend {cause} first" for aspect, cause in blamed.items()}
