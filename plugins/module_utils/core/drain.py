@@ -16,6 +16,7 @@ from .change import Change
 from .problems import Problem, SlipwayError
 
 CORDONED_BY = "slipway.cluster/cordoned-by"
+_MARK = f"/metadata/annotations/{CORDONED_BY.replace('/', '~1')}"
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 OUT_OF_SERVICE_TAINT = {"key": OUT_OF_SERVICE, "value": "nodeshutdown", "effect": "NoExecute"}
 
@@ -230,21 +231,24 @@ def patch_of(step: Step, node: Node, reason: str) -> list[dict[str, t.Any]]:
 
     The cordon and whose it is are written together, so that a killed run leaves both or none.
     """
-    path = f"/metadata/annotations/{CORDONED_BY.replace('/', '~1')}"
     if step.kind == "cordon":
         if node.unschedulable:
             return []
         empty = [] if node.annotated else [{"op": "add", "path": "/metadata/annotations", "value": {}}]
-        return [*empty, _add(path, reason), _add("/spec/unschedulable", value=True)]
+        return [*empty, _add(_MARK, reason), _add("/spec/unschedulable", value=True)]
     if step.kind == "uncordon":
         if not is_ours(node, reason):
             return []
-        patch = [{"op": "test", "path": path, "value": reason}, {"op": "remove", "path": path}]
         opened = [{"op": "remove", "path": "/spec/unschedulable"}] if node.unschedulable else []
-        return [*patch, *opened, *_without_taint(node)]
+        return [*disowned(reason), *opened, *_without_taint(node)]
     if node.out_of_service:
         return []
     return [_tested(node), _add("/spec/taints", [*node.taints, OUT_OF_SERVICE_TAINT])]
+
+
+def disowned(reason: str) -> list[dict[str, t.Any]]:
+    """The operations (RFC 6902) that take off whose cordon it is, if it is still ours for that reason."""
+    return [{"op": "test", "path": _MARK, "value": reason}, {"op": "remove", "path": _MARK}]
 
 
 def eviction_of(pod: Pod) -> dict[str, t.Any]:

@@ -16,7 +16,7 @@ import re
 import typing as t
 
 from .change import Change
-from .drain import CORDONED_BY
+from .drain import CORDONED_BY, disowned
 from .problems import Problem, SlipwayError
 
 MANAGED_LABELS = "slipway.cluster/managed-labels"
@@ -169,7 +169,7 @@ def patch_of(step: NodeStep, node: NodeSeen) -> list[dict[str, t.Any]]:
         operations = [{"op": "add", "path": "/spec/unschedulable", "value": step.want.unschedulable}]
         return operations if _cordon(step.want, node) else []
     if step.kind == "disown":
-        return _disown_operations(step.want, node)
+        return disowned(node.cordoned_by) if node.cordoned_by is not None and _disown(step.want, node) else []
     return _label_operations(step.want, node) if step.kind == "label" else _taint_operations(step.want, node)
 
 
@@ -332,13 +332,6 @@ def _taint_operations(want: NodeWant, node: NodeSeen) -> list[dict[str, t.Any]]:
         {"op": "add", "path": "/spec/taints", "value": [taint.to_data() for taint in _taints_after(want, node)]},
         *_record(node, MANAGED_TAINTS, [taint.identity for taint in want.taints]),
     ]
-
-
-def _disown_operations(want: NodeWant, node: NodeSeen) -> list[dict[str, t.Any]]:
-    if not _disown(want, node):
-        return []
-    path = f"/metadata/annotations/{_pointer(CORDONED_BY)}"
-    return [{"op": "test", "path": path, "value": node.cordoned_by}, {"op": "remove", "path": path}]
 
 
 def _record(node: NodeSeen, annotation: str, names: t.Iterable[str]) -> list[dict[str, t.Any]]:

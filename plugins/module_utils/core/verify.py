@@ -349,7 +349,7 @@ def with_causes(checks: t.Sequence[Check]) -> list[Check]:
 def _cause(aspect: str, failed: t.Container[str]) -> str:
     """The failed aspect at the root of this one, which no other failed one explains; empty if there is none."""
     cause = next((cause for cause in _CAUSES.get(aspect, ()) if cause in failed), "")
-    return (_cause(cause, failed) or cause) if cause else ""
+    return cause and (_cause(cause, failed) or cause)
 
 
 def skipped(aspect: str, reason: str) -> Check:

@@ -24,6 +24,9 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.reach import 
 from ansible_collections.slipway.cluster.plugins.module_utils.host import reach
 from ansible_collections.slipway.cluster.plugins.modules import reach as module
 
+# Each test ends every listener of this machine, so none may run beside another.
+pytestmark = pytest.mark.xdist_group("reach")
+
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[None]:
