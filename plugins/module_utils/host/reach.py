@@ -49,11 +49,13 @@ def listen(wanted: t.Sequence[Listen], seconds: int) -> None:
     """Leave a process behind that answers on these ports for at most so many seconds; a port in use is left out."""
     end_listeners()
     opened = [(sock, each) for each in wanted for sock in _open(each)]
+    told, named = os.pipe()
     if opened and os.fork() == 0:
         # An alarm that nobody handles ends the process.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(seconds)
         ctypes.CDLL(None).prctl(_PR_SET_NAME, PROCESS.encode(), 0, 0, 0)
+        os.close(named)
         try:
             os.setsid()
             with open(os.devnull, "r+b") as nothing:
@@ -64,6 +66,9 @@ def listen(wanted: t.Sequence[Listen], seconds: int) -> None:
             os._exit(0)  # not the module's own end, which would answer Ansible a second time
     for sock, _each in opened:
         sock.close()
+    os.close(named)
+    os.read(told, 1)  # ends once the process has its name, without which the next run would not find it
+    os.close(told)
 
 
 def end_listeners() -> None:
@@ -96,7 +101,9 @@ def _open(each: Listen) -> t.Iterator[socket.socket]:
     kind = socket.SOCK_STREAM if each.protocol == "tcp" else socket.SOCK_DGRAM
     sock = socket.socket(socket.AF_INET, kind)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if each.protocol == "tcp":
+            # After connections that have just ended; for UDP it would share a port in use.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("", each.port))
         if each.protocol == "tcp":
             sock.listen(128)

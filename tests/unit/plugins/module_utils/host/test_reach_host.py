@@ -81,6 +81,7 @@ def test_it_ends_by_itself_when_nobody_calls(ports: tuple[int, int]) -> None:
 def test_a_new_run_ends_the_listener_of_an_earlier_one(ports: tuple[int, int]) -> None:
     for _run in range(2):
         reach.listen(wanted(ports, "w1"), 30)
+        assert len(reach.listeners()) == 1, "it can be found as soon as it is there"
     assert reach.try_all("w1", [target(ports)]) == []
     assert gone()
 
@@ -92,6 +93,14 @@ def test_a_port_in_use_is_left_to_whoever_has_it(ports: tuple[int, int]) -> None
         assert (
             reach.try_all("w1", [Target("cp1", "127.0.0.1", 1500, (Port(ports[0], "tcp", "x", answers=False),))]) == []
         )
+
+
+def test_a_datagram_port_in_use_is_not_shared(ports: tuple[int, int]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("", ports[1]))
+        reach.listen([Listen(ports[1], "udp", frozenset({"w1"}))], 30)
+        assert reach.listeners() == []
 
 
 def test_each_blocked_port_is_named_with_both_hosts_and_what_it_is_for(ports: tuple[int, int]) -> None:
