@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import collections.abc
+import contextlib
 import platform
 import re
 import subprocess
@@ -23,7 +24,8 @@ import yaml
 from slipway import lab as labs
 from slipway.lab import Lab
 from slipway.lab.control import ssh_command
-from tests.cluster import support
+from slipway.lab.podman import Podman
+from tests.cluster import cutting, support
 from tests.drills import using
 
 HOST = "cp1"
@@ -89,6 +91,36 @@ def test_a_clock_that_is_behind_is_refused_with_the_figure(machine: Lab) -> None
     behind = re.search(r"its clock is (\d+) s behind the controller's", said.found)
     assert behind
     assert 3500 < int(behind.group(1)) < 3700
+
+
+@contextlib.contextmanager
+def slow_disk(lab: Lab) -> collections.abc.Iterator[None]:
+    """The machine's disk takes so few writes a second that each sync waits for tens of milliseconds."""
+
+    def limit(writes: int) -> None:
+        words = f"block_set_io_throttle root 0 0 0 0 0 {writes}"
+        Podman(lab.root).run("exec", lab.container(HOST), "sh", "-c", f"echo {words} >/run/monitor.in")
+
+    limit(60)
+    try:
+        yield
+    finally:
+        limit(0)
+
+
+def test_a_disk_that_is_slow_for_etcd_is_a_warning_with_the_figure(machine: Lab) -> None:
+    """The run is cut before its first change, so that it need not go on with such a disk."""
+    planned = support.ansible_run(machine.inventory, "plan").require()
+    cutting.arm(machine, cutting.points(planned)[:1])
+    with slow_disk(machine):
+        run = support.ansible_run(machine.inventory, "apply")
+    assert run.code != 0
+    assert run.actions == ()
+    (said,) = [problem for problem in run.problems if "small writes" in problem.found]
+    took = re.search(r"1 % of small writes took (\d+) ms or more", said.found)
+    assert took
+    assert 15 < int(took.group(1)) < 500
+    assert said.warning
 
 
 def test_apply_and_apply_again(machine: Lab) -> None:
