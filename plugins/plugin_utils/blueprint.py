@@ -21,7 +21,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.problems impo
 
 from .core import addons, evidence, planner, preflight, reach
 from .core.foreign import foreign
-from .core.layout import Layout, Node, resolve
+from .core.layout import Layout, Node, resolve, unaddressed
 from .core.lock import Lock, minor_of, parse_lock_text, parse_version_set
 from .core.probe import Probe
 from .core.record import newer_release, unrecorded
@@ -144,6 +144,9 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     outside = inputs.outside(spec)
     verdict = evidence.judge(spec, {name: probes[name] for name in known}, marks, outside)
     problems += [*verdict.problems, *newer_release(_recorded(inputs), release())]
+    may_pass = inputs.lenient or inputs.verb == "remove"
+    unnamed = [dataclasses.replace(problem, warning=may_pass) for problem in unaddressed(spec, probes)]
+    (warnings if may_pass else problems).extend(unnamed)
     held = {name: Held.from_data(data.get("hold")) for name, data in inputs.probes.items()}
     (problems if inputs.verb else warnings).extend(refusals(held, inputs.run, warning=not inputs.verb))
     if problems or lock is None:
@@ -277,7 +280,7 @@ def outside(inputs: Inputs) -> list[dict[str, str]]:
         {"name": node.name, "role": role}
         for role, hosts in groups.items()
         for node in hosts
-        if node.name not in inputs.asked
+        if node.name not in inputs.asked and not node.absent
     ]
 
 

@@ -78,7 +78,7 @@ def judge(
             problems += _no_quorum([node.name for node in spec.etcd_members], formed, marks)
     else:
         leader = holder = generator = min(answered, default=min(voters, default=""))
-        problems += _not_provably_new(voters, probes, outside)
+        problems += _not_provably_new(spec, [name for name in voters if name not in probes], outside)
     return Evidence(
         leader,
         generator,
@@ -156,11 +156,10 @@ def _disagreement(holders: t.Sequence[str], marks: t.Mapping[str, Marks]) -> lis
     return problems
 
 
-def _not_provably_new(
-    voters: t.Sequence[str], probes: t.Mapping[str, Probe], outside: t.AbstractSet[str]
-) -> list[Problem]:
-    unasked = [name for name in voters if name not in probes and name in outside]
-    silent = [name for name in voters if name not in probes and name not in outside]
+def _not_provably_new(spec: ClusterSpec, unheard: t.Sequence[str], outside: t.AbstractSet[str]) -> list[Problem]:
+    absent = [name for name in unheard if spec.nodes[name].absent]
+    unasked = [name for name in unheard if name in outside and name not in absent]
+    silent = [name for name in unheard if name not in (*absent, *unasked)]
     problems = []
     if unasked:
         problems.append(
@@ -171,15 +170,16 @@ def _not_provably_new(
                 "run without --limit, or bring a control-plane host up",
             )
         )
-    if silent:
-        problems.append(
-            Problem(
-                ", ".join(silent),
-                "did not answer, so the cluster is not provably new: a cluster may live there",
-                "every control-plane and etcd host to answer before a first cluster is formed",
-                "bring them up, or take them out of the inventory",
+    for names, why in ((silent, "did not answer"), (absent, "declared down (slipway_node_absent)")):
+        if names:
+            problems.append(
+                Problem(
+                    ", ".join(names),
+                    f"{why}, so the cluster is not provably new: a cluster may live there",
+                    "every control-plane and etcd host to answer before a first cluster is formed",
+                    "bring them up, or take them out of the inventory",
+                )
             )
-        )
     return problems
 
 

@@ -8,6 +8,8 @@ import dataclasses
 import ipaddress
 import typing as t
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
+
 from .probe import Probe
 from .spec import ClusterSpec, NodeSpec
 from .spec.model import RegistryService
@@ -109,7 +111,6 @@ def resolve(spec: ClusterSpec, probes: t.Mapping[str, Probe], cluster_id: str) -
 
     Hosts that were not probed are in the layout's member lists as long as the inventory tells their address.
     """
-    # A host that is declared down is still a member: who is left keeps its place.
     hosts = [spec.nodes[name] for name in sorted(spec.nodes)]
     ingress = {node.name for node in spec.ingress_nodes} if spec.has_ingress else set()
     labels = {name: {INGRESS_LABEL: "true"} for name in ingress}
@@ -152,6 +153,21 @@ def resolve(spec: ClusterSpec, probes: t.Mapping[str, Probe], cluster_id: str) -
         ingress_on_hosts=spec.has_ingress and spec.ingress.expose == "host",
     )
     return layout, nodes
+
+
+def unaddressed(spec: ClusterSpec, probes: t.Container[str]) -> list[Problem]:
+    """Hosts without a probe that others are configured with, and would lose because nobody knows their address."""
+    named = [node for node in spec.members if node.control_plane or node.etcd or node.registry]
+    return [
+        Problem(
+            node.name,
+            "its address is not known: it was not asked or did not answer, and ansible_host is no address",
+            "an address for every control-plane, etcd and registry host, which others are configured with",
+            "set slipway_node_address for it",
+        )
+        for node in named
+        if not node.address and node.name not in probes
+    ]
 
 
 def _etcd_args(spec: ClusterSpec) -> dict[str, t.Any]:

@@ -519,12 +519,7 @@ def etcd_want(context: Context, own: Node) -> EtcdWant:
     return EtcdWant(
         state=etcd.etcd_target(context.layout, own),
         name=own.node_name,
-        # Who is declared down takes no part in forming a cluster, but stays a member of one that lives.
-        cluster={
-            member.node_name: etcd.peer_url(member)
-            for member in context.layout.etcd
-            if members or not context.spec.nodes[member.host].absent
-        },
+        cluster={member.node_name: etcd.peer_url(member) for member in context.layout.etcd},
         token=context.layout.id,
         bootstrap=context.verdict.bootstrap,
         endpoints=_endpoints(members, peer_url),

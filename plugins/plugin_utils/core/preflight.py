@@ -155,7 +155,7 @@ def unreachable(host: str, reason: str) -> Finding:
     return Finding(
         f"cannot be reached: {reason}",
         "an answer from every host of the cluster",
-        "check address, SSH key and power, or set slipway_node_absent for a host that is gone",
+        "check address, SSH key and power, or set slipway_node_absent for a host that is down on purpose",
         host,
     )
 

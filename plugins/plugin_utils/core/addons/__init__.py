@@ -95,7 +95,8 @@ def expectations(spec: ClusterSpec, addresses: t.Mapping[str, str]) -> dict[str,
     """What the verify module is told of the add-ons; ``addresses`` are those of the hosts."""
     expected: dict[str, t.Any] = {"metrics": spec.metrics.enabled, "pod_security": spec.pod_security.enforce}
     if spec.has_ingress and spec.ingress.expose == "host":
-        expected["ingress"] = [addresses[node.name] for node in spec.ingress_nodes if node.name in addresses]
+        serving = [node for node in spec.ingress_nodes if not node.absent]
+        expected["ingress"] = [addresses[node.name] for node in serving if node.name in addresses]
     elif spec.has_ingress:
         expected["ingress_service"] = [ingress.SPACE, ingress.CLASS]
     if gateway_wanted(spec):

@@ -169,10 +169,9 @@ def _cluster(members: t.Sequence[_Host], versions: t.Mapping[str, str]) -> Clust
     own.update({f"slipway_secret_{name}": name for name in secrets})
     fields = {own[name]: value for name, value in values.items() if name in own}
     fields["ignore_preflight"] = frozenset(fields["ignore_preflight"])
-    present = [host for host in members if not host.values["slipway_node_absent"]]
     shape = _Shape(
-        separate_etcd=any(ETCD in host.roles for host in present),
-        workers=any(WORKER in host.roles for host in present),
+        separate_etcd=any(ETCD in host.roles for host in members),
+        workers=any(WORKER in host.roles for host in members),
     )
     return ClusterSpec(
         **fields,

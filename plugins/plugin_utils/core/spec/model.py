@@ -406,40 +406,48 @@ class ClusterSpec:
     warnings: tuple[Problem, ...]
 
     @property
+    def members(self) -> tuple[NodeSpec, ...]:
+        """The hosts of the cluster, by name: the order in the inventory means nothing.
+
+        Who is declared down is one of them, so that a host that is away changes nothing for the others.
+        """
+        return tuple(node for _name, node in sorted(self.nodes.items()) if node.in_cluster)
+
+    @property
     def present(self) -> tuple[NodeSpec, ...]:
-        """The hosts that are to be in the cluster, by name: the order in the inventory means nothing."""
-        return tuple(node for _name, node in sorted(self.nodes.items()) if node.in_cluster and not node.absent)
+        """The hosts of the cluster that are not declared down: who is asked and worked on."""
+        return tuple(node for node in self.members if not node.absent)
 
     @property
     def registries(self) -> tuple[NodeSpec, ...]:
         """The registry hosts."""
-        return tuple(node for node in self.present if node.registry)
+        return tuple(node for node in self.members if node.registry)
 
     @property
     def control_plane(self) -> tuple[NodeSpec, ...]:
         """The control-plane hosts."""
-        return tuple(node for node in self.present if node.control_plane)
+        return tuple(node for node in self.members if node.control_plane)
 
     @property
     def workers(self) -> tuple[NodeSpec, ...]:
         """The hosts that take users' pods and run no control plane."""
-        return tuple(node for node in self.present if node.worker and not node.control_plane)
+        return tuple(node for node in self.members if node.worker and not node.control_plane)
 
     @property
     def etcd_members(self) -> tuple[NodeSpec, ...]:
         """The etcd hosts."""
-        return tuple(node for node in self.present if node.etcd)
+        return tuple(node for node in self.members if node.etcd)
 
     @property
     def has_ingress(self) -> bool:
         """Whether Traefik runs: as said, or because there are hosts for it."""
         wanted = self.ingress.enabled
-        return any(INGRESS in node.roles for node in self.present) if wanted is None else wanted
+        return any(INGRESS in node.roles for node in self.members) if wanted is None else wanted
 
     @property
     def ingress_nodes(self) -> tuple[NodeSpec, ...]:
         """The nodes that take traffic from outside: those of the group, else the workers, else all nodes."""
-        nodes = tuple(node for node in self.present if node.is_node)
+        nodes = tuple(node for node in self.members if node.is_node)
         chosen = tuple(node for node in nodes if INGRESS in node.roles)
         return chosen or tuple(node for node in nodes if node.worker) or nodes
 

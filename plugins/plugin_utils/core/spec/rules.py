@@ -65,11 +65,11 @@ def judge(draft: Draft) -> list[Finding]:
 
 
 def _control_plane(draft: Draft) -> t.Iterator[Finding]:
-    if not draft.spec.control_plane:
+    if not any(node.control_plane for node in draft.spec.present):
         group = draft.spec.groups.control_plane
         hint = nearest(group, draft.groups - {draft.spec.groups.workers})
         yield Finding(
-            "there is no control-plane host",
+            "there is no control-plane host" + (" that is not declared down" if draft.spec.control_plane else ""),
             "at least one",
             f"put a host into the group {group}" + (f"; {hint}" if hint else ""),
         )
@@ -88,7 +88,7 @@ def _etcd_members(draft: Draft) -> t.Iterator[Finding]:
 
 
 def _workers(draft: Draft) -> t.Iterator[Finding]:
-    if draft.spec.control_plane and not any(node.worker for node in draft.spec.present):
+    if draft.spec.control_plane and not any(node.worker for node in draft.spec.members):
         yield Finding(
             "there is no worker: users' pods run on the control-plane hosts",
             remedy=f"put hosts into the group {draft.spec.groups.workers} if that is not meant",
@@ -169,7 +169,7 @@ def _cidr_sizes(draft: Draft) -> t.Iterator[Finding]:
             subject=subject,
         )
         return
-    count = sum(node.is_node for node in draft.spec.present)
+    count = sum(node.is_node for node in draft.spec.members)
     if count > network.node_networks:
         yield Finding(
             f"pod_cidr {pods} in /{network.node_prefix} parts ends at {network.node_networks} nodes, there are {count}",

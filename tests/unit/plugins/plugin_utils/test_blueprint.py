@@ -375,6 +375,34 @@ def test_who_helps_has_an_api_server_that_answers(bundle: pathlib.Path) -> None:
     assert data["gate"]["api_servers"] == [f"https://10.0.0.{number}:6443" for number in (11, 13)]
 
 
+@pytest.mark.parametrize("away", ["cp2", "e1", "r1"])
+@pytest.mark.parametrize(
+    ("given", "verb", "lenient", "refuses"),
+    [
+        ({"ansible_host": "host.example.org"}, "apply", False, True),
+        ({"ansible_host": "host.example.org"}, "", True, False),
+        ({"ansible_host": "host.example.org"}, "remove", False, False),
+        ({"ansible_host": "host.example.org", "slipway_node_address": "10.0.0.99"}, "apply", False, False),
+    ],
+)
+def test_others_would_lose_a_host_whose_address_nobody_knows(
+    bundle: pathlib.Path, away: str, given: dict[str, str], verb: str, lenient: bool, refuses: bool
+) -> None:
+    groups = {f"cp{n}": "control_plane" for n in (1, 2, 3)} | {"w1": "workers", "e1": "etcd", "r1": "registry"}
+    cluster = Cluster(groups, {"slipway_secret_registry_password": "hunter2hunter2"})
+    cluster.probes = {name: bare(name) for name in groups}
+    cluster.carry_out(cluster.plan())
+    del cluster.probes[away]
+    cluster.own[away] = {**given, "slipway_node_absent": True}
+    data = dataclasses.replace(inputs(cluster, bundle), verb=verb, lenient=lenient)
+    if refuses:
+        with pytest.raises(SlipwayError, match=f"{away}: its address is not known.*set slipway_node_address"):
+            make(data)
+        return
+    told = [warning["where"] for warning in make(data)["warnings"] if "address is not known" in warning["found"]]
+    assert told == ([] if "slipway_node_address" in given else [away])
+
+
 @pytest.mark.parametrize(
     ("verb", "asked", "named"),
     [("maintain", (), ["w1"]), ("maintain", ("cp1", "w1"), ["w1"]), ("maintain", ("cp1",), []), ("apply", (), [])],

@@ -57,12 +57,16 @@ SILENT = None
 GROUPS = {"cp": "control_plane", "e": "etcd", "w": "workers"}
 
 
-def verdict(hosts: t.Mapping[str, Host | None], order: t.Sequence[str] | None = None) -> Evidence:
+def verdict(
+    hosts: t.Mapping[str, Host | None], order: t.Sequence[str] | None = None, absent: t.Collection[str] = ()
+) -> Evidence:
     names = list(order or hosts)
     groups = {name: GROUPS[name.rstrip("0123456789")] for name in names}
     answered = {name: host for name in names if (host := hosts[name])}
     probes = {name: host.probe(name) for name, host in answered.items()}
-    return judge(load(Cluster(groups).inputs()), probes, {name: host.marks() for name, host in answered.items()})
+    own: dict[str, dict[str, t.Any]] = {name: {"slipway_node_absent": True} for name in absent}
+    spec = load(Cluster(groups, own=own).inputs())
+    return judge(spec, probes, {name: host.marks() for name, host in answered.items()})
 
 
 TABLE: list[tuple[str, dict[str, Host | None], tuple[str, str | None, bool], list[str]]] = [
@@ -219,6 +223,19 @@ def test_the_order_of_the_inventory_means_nothing(hosts: dict[str, Host | None])
         order = list(hosts)
         random.Random(seed).shuffle(order)  # noqa: S311
         assert verdict(hosts, order) == expected
+
+
+@pytest.mark.parametrize("hosts", [row[1] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_who_is_declared_down_is_no_less_a_part_of_the_cluster(hosts: dict[str, Host | None]) -> None:
+    silent = [name for name, host in hosts.items() if host is None]
+    if not any(hosts[name] for name in hosts if name.startswith("cp")):
+        return  # refused before: somebody has to be there
+    found, expected = verdict(hosts, absent=silent), verdict(hosts)
+    declared = [
+        dataclasses.replace(each, found=each.found.replace("did not answer", "declared down (slipway_node_absent)"))
+        for each in expected.problems
+    ]
+    assert found == dataclasses.replace(expected, problems=tuple(declared))
 
 
 SEEN = st.one_of(

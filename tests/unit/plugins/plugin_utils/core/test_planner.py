@@ -522,12 +522,29 @@ def test_what_cannot_be_planned_is_left_out_where_nothing_of_it_is_carried_out(t
     assert set(blueprint.hosts) == {"cp2", "cp3", "w1"}
 
 
-def test_a_host_that_is_away_changes_nothing_for_the_others(three: Cluster) -> None:
-    away = copied(three)
-    del away.probes["cp1"]
-    assert nothing(away.plan())
-    away.own["cp1"] = {"slipway_node_absent": True}
-    assert nothing(away.plan())
+@pytest.mark.parametrize("declared", [False, True])
+@pytest.mark.parametrize(
+    ("groups", "away"),
+    [
+        ({"cp1": "control_plane", "cp2": "control_plane", "cp3": "control_plane", "w1": "workers"}, "cp1"),
+        ({"cp1": "control_plane", "w1": "workers"}, "w1"),
+        ({"cp1": "control_plane", "e1": "etcd", "w1": "workers"}, "e1"),
+        ({"cp1": "control_plane", "e1": "etcd", "e2": "etcd", "e3": "etcd"}, "e2"),
+        ({"cp1": "control_plane", "w1": "workers", "r1": "registry"}, "r1"),
+    ],
+)
+def test_a_host_that_is_away_changes_nothing_for_the_others(groups: dict[str, str], away: str, declared: bool) -> None:
+    cluster = Cluster(groups, {"slipway_secret_registry_password": "hunter2hunter2"})
+    cluster.probes = {name: bare(name) for name in groups}
+    cluster = settled(cluster)
+    layout = cluster.plan().layout
+    del cluster.probes[away]
+    if declared:
+        cluster.own[away] = {"slipway_node_absent": True}
+    made = cluster.plan()
+    assert nothing(made)
+    assert made.layout == layout
+    assert not made.verdict.bootstrap
 
 
 @pytest.mark.parametrize(

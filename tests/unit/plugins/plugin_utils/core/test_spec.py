@@ -244,10 +244,27 @@ def test_hosts_without_a_role_are_not_looked_at() -> None:
     assert "localhost" not in spec.nodes
 
 
-def test_an_absent_host_is_in_the_nodes_and_in_no_role() -> None:
+def test_an_absent_host_is_a_member_and_is_not_present() -> None:
     spec = load(replaced(cluster(1, 2), "w2", slipway_node_absent=True), SETS)
     assert spec.nodes["w2"].absent
+    assert [node.name for node in spec.members] == ["cp1", "w1", "w2"]
     assert [node.name for node in spec.present] == ["cp1", "w1"]
+
+
+@pytest.mark.parametrize("enabled", [None, True])
+def test_the_only_host_for_traffic_keeps_its_part_while_it_is_absent(enabled: bool | None) -> None:
+    hosts = {
+        **cluster(1, 2, slipway_ingress={"enabled": enabled}),
+        "w1": host("w1", ["slipway_workers", "slipway_ingress"], slipway_ingress={"enabled": enabled}),
+    }
+    spec = load(replaced(hosts, "w1", slipway_node_absent=True), SETS)
+    assert spec.has_ingress
+    assert [node.name for node in spec.ingress_nodes] == ["w1"]
+
+
+def test_all_control_plane_hosts_declared_down_leave_nobody_to_ask() -> None:
+    (problem,) = errors(replaced(cluster(1, 1), "cp1", slipway_node_absent=True))
+    assert "there is no control-plane host that is not declared down" in problem
 
 
 # --- merging ----------------------------------------------------------------------------------------------------------
