@@ -157,16 +157,19 @@ def resolve(spec: ClusterSpec, probes: t.Mapping[str, Probe], cluster_id: str) -
 
 def unaddressed(spec: ClusterSpec, probes: t.Container[str]) -> list[Problem]:
     """Hosts without a probe that others are configured with, and would lose because nobody knows their address."""
-    named = [node for node in spec.members if node.control_plane or node.etcd or node.registry]
+    # Traefik tells the address of the one host that takes traffic; where there are several, it tells none.
+    told = spec.has_ingress and spec.ingress.expose == "host" and len(spec.ingress_nodes) == 1
+    named = {node.name: node for node in spec.members if node.control_plane or node.etcd or node.registry}
+    named |= {node.name: node for node in spec.ingress_nodes if told}
     return [
         Problem(
-            node.name,
+            name,
             "its address is not known: it was not asked or did not answer, and ansible_host is no address",
-            "an address for every control-plane, etcd and registry host, which others are configured with",
+            "an address for every host that others are configured with",
             "set slipway_node_address for it",
         )
-        for node in named
-        if not node.address and node.name not in probes
+        for name, node in sorted(named.items())
+        if not node.address and name not in probes
     ]
 
 

@@ -303,7 +303,7 @@ def _objects(scene: Scene) -> list[KubernetesObject]:
         settings=spec.ingress,
         given_certificate=spec.ingress_tls.certificate.strip() if spec.ingress_tls else "",
         proxy_port=scene.layout.proxy_port,
-        addresses=[node.address for node in spec.ingress_nodes if node.address],
+        addresses=[node.address or "" for node in spec.ingress_nodes],
     )
 
 

@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
-from ansible_collections.slipway.cluster.plugins.plugin_utils.core.layout import Member
+import typing as t
+
+import pytest
+
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.layout import Member, unaddressed
 from tests.unit.plugins.cluster import Cluster, bare, one_and_two
 
 
@@ -41,6 +45,25 @@ def test_a_silent_host_is_a_member_as_far_as_the_inventory_tells() -> None:
     assert [member.host for member in layout.etcd] == ["cp1", "cp2", "cp3"]
     assert (nodes["cp2"].resolv_conf, nodes["cp2"].interface_mtu) == ("/etc/resolv.conf", 1500)
     assert "w1" not in nodes
+
+
+@pytest.mark.parametrize(
+    ("groups", "variables", "expected"),
+    [
+        ({"w1": "workers ingress", "w2": "workers"}, {}, ["cp1", "e1", "r1", "w1"]),
+        ({"w1": "workers ingress", "w2": "workers ingress"}, {}, ["cp1", "e1", "r1"]),
+        ({"w1": "workers ingress"}, {"slipway_ingress": {"enabled": False}}, ["cp1", "e1", "r1"]),
+        ({"w1": "workers"}, {}, ["cp1", "e1", "r1"]),
+    ],
+)
+def test_who_others_are_configured_with(
+    groups: dict[str, str], variables: dict[str, t.Any], expected: list[str]
+) -> None:
+    groups = {"cp1": "control_plane", "cp2": "control_plane", "e1": "etcd", "r1": "registry", **groups}
+    own: dict[str, dict[str, t.Any]] = {name: {"ansible_host": f"{name}.example.org"} for name in groups}
+    cluster = Cluster(groups, {"slipway_secret_registry_password": "hunter2hunter2", **variables}, own)
+    cluster.probes = {"cp2": bare("cp2")}
+    assert [problem.where for problem in unaddressed(cluster.spec(), cluster.probes)] == expected
 
 
 def test_an_address_that_no_interface_has_is_taken_for_an_ordinary_one() -> None:
