@@ -27,7 +27,10 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run the module."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        if boolean(self._templar.template((task_vars or {}).get("slipway_node_absent", False)), strict=False):
+        silent_ok = bool(boolean(self._task.args.get("silent_ok", False)))
+        # A host outside --limit is asked by delegation: these are the variables of the host that delegates.
+        absent = not silent_ok and self._templar.template((task_vars or {}).get("slipway_node_absent", False))
+        if boolean(absent, strict=False):
             return result | {"skipped": True, "msg": "slipway_node_absent says that it is down on purpose"}
         arguments: dict[str, t.Any] = {"sysctls": self._sysctls(task_vars or {})}
         end = time.monotonic() + self._patience(task_vars or {})
@@ -36,7 +39,7 @@ class ActionModule(ActionBase):
             try:
                 seen = self._module(arguments, task_vars)
             except AnsibleConnectionFailure as error:
-                if not boolean(self._task.args.get("silent_ok", False)):
+                if not silent_ok:
                     raise
                 return result | {"changed": False, "msg": f"does not answer: {error}"}
             if time.monotonic() >= end or not _is_held(seen):

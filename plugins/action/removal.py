@@ -40,12 +40,16 @@ class ActionModule(ActionBase):
             confirm=str(arguments.get("confirm") or ""),
         )
         hosts = {
-            name: Host(**{part: own[part] for part in _PARTS}, reachable=_answered(variables, name))
+            name: Host(
+                **{part: own[part] for part in _PARTS},
+                reachable=_answered(variables, name),
+                outside="ansible_limit" in variables and name not in variables["ansible_play_hosts_all"],
+            )
             for name, own in arguments["hosts"].items()
         }
         try:
             members = [member_of(each) for each in arguments.get("members") or ()]
-            farewell = plan_removals(request, hosts, _nodes(variables), arguments["leader"], members)
+            farewell = plan_removals(request, hosts, _nodes(variables), arguments["helpers"], members)
         except SlipwayError as error:
             problems = [problem.as_dict() for problem in error.problems]
             return result | {"failed": True, "msg": str(error), "problems": problems}
@@ -63,7 +67,9 @@ def _answered(variables: t.Mapping[str, t.Any], name: str) -> bool:
 def _nodes(variables: t.Mapping[str, t.Any]) -> dict[str, dict[str, str]]:
     """The labels of all Nodes, as the control-plane hosts' probes know them."""
     labels: dict[str, dict[str, str]] = {}
+    witnesses = variables.get("slipway__witnesses") or {}
     for name in plain(variables["groups"]["all"]):
-        seen = plain((variables["hostvars"][name].get("slipway_probe") or {}).get("probe") or {}).get("nodes") or {}
+        told = variables["hostvars"][name].get("slipway_probe") or witnesses.get(name) or {}
+        seen = plain(told.get("probe") or {}).get("nodes") or {}
         labels |= {node["name"]: dict(node["labels"]) for node in seen.get("nodes", ())}
     return labels

@@ -37,6 +37,12 @@ options:
     description: Whether to forget what an earlier run has finished.
     type: bool
     default: false
+  cluster:
+    description:
+      - All hosts that there are. What is remembered of others is forgotten, and where only such were left, a new
+        maintenance begins. Without it, hosts that are no more are waited for.
+    type: list
+    elements: str
 extends_documentation_fragment:
   - slipway.cluster.kubectl
 attributes:
@@ -103,6 +109,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "hosts": {"type": "list", "elements": "str", "required": True},
     "state": {"type": "str", "choices": ["open", "finished"], "default": "open"},
     "again": {"type": "bool", "default": False},
+    "cluster": {"type": "list", "elements": "str"},
 }
 
 
@@ -117,7 +124,10 @@ class Want:
 
 def parse(params: dict[str, t.Any]) -> Want:
     """The parameters as typed data."""
-    want = MaintenanceWant(params["tasks"], frozenset(params["hosts"]), params["state"] == "finished", params["again"])
+    cluster = None if params["cluster"] is None else frozenset(params["cluster"])
+    want = MaintenanceWant(
+        params["tasks"], frozenset(params["hosts"]), params["state"] == "finished", params["again"], cluster
+    )
     return Want(want, Memory(Kubectl(Machine(), params["kubectl"], params["kubeconfig"]), want))
 
 

@@ -21,7 +21,9 @@ options:
     elements: str
     default: []
   silent_ok:
-    description: A host that does not answer is no error; the result has no C(probe) then.
+    description:
+      - A host that does not answer is no error; the result has no C(probe) then.
+      - It is made for delegation, so C(slipway_node_absent) of the host that delegates is not heeded.
     type: bool
     default: false
 attributes:

@@ -12,7 +12,8 @@ version_added: 0.2.0
 description:
   - Finds what each host that is to leave is to the cluster, by the inventory or by its Node, and chooses a
     control-plane host and an etcd member that stay to do the work.
-  - A host that cannot be reached is only let go if the user has declared it dead. All problems are told at once.
+  - A host that cannot be reached is only let go if the user has declared it dead, and one outside C(--limit) not at
+    all. All problems are told at once.
   - Touches no host. Made for the playbooks of this collection.
 author:
   - Slipway maintainers (@slipway)
@@ -42,9 +43,11 @@ options:
     description: The same name, as a person has typed it.
     type: str
     default: ''
-  leader:
-    description: The control-plane host that is preferred for the work, if it stays.
-    type: str
+  helpers:
+    description:
+      - The hosts that answered, in C(control_plane) and C(etcd), the best for the work first. Of those that stay, the
+        first of each part does it.
+    type: dict
     required: true
   members:
     description: The members of etcd, as in M(slipway.cluster.etcd_member).
@@ -73,7 +76,7 @@ EXAMPLES = r"""
     names: [w3]
     cluster: prod
     confirm: "{{ answer }}"
-    leader: "{{ slipway_plan.plan.leader }}"
+    helpers: "{{ slipway_plan.plan.helpers }}"
   run_once: true
   register: removal
 """

@@ -162,7 +162,9 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     warnings += [dataclasses.replace(problem, warning=True) for problem in plan.refused]
     warnings += foreign(layout, nodes, verdict.members, leader.nodes if leader else None, context.units)
     data = _data(spec, layout, nodes, plan, lock, bundle)
-    data |= {"registry": _registry(layout, context), "roster": _roster(context, plan), "members": _members(verdict)}
+    able = _helpers(context, plan.leader)
+    data |= {"registry": _registry(layout, context), "members": _members(verdict)}
+    data |= {"roster": _roster(context, plan.leader, able), "helpers": able}
     data["seed_params"]["held"] = sorted(seen[plan.seed].artifacts.blobs) if plan.seed else []
     data["gate"] = _gate(context, frozenset(spec.nodes) - outside - frozenset(known))
     data |= {"sealing": _sealing(context, plan), "allowed": planner.allowed_nodes(context, plan.joining)}
@@ -376,21 +378,35 @@ def _data(
     }
 
 
-def _roster(context: planner.Context, plan: planner.Blueprint) -> dict[str, dict[str, t.Any]]:
+def _helpers(context: planner.Context, leader: str) -> dict[str, list[str]]:
+    """Who was looked at and may act for others, the best first: one whose API server or etcd member answers.
+
+    Outside --limit as well: none of the run's hosts may have what is needed, such as the programs of etcd.
+    """
+    spec, known = context.spec, context.known
+
+    def best(names: t.Iterable[str], answering: t.Container[str]) -> list[str]:
+        return sorted(names, key=lambda name: (name not in answering, name != leader, name))
+
+    asked = [name for name, own in known.items() if own.etcd.members is not None]
+    return {
+        "control_plane": best((name for name in known if spec.nodes[name].control_plane), context.serving),
+        "etcd": best((name for name in known if spec.nodes[name].etcd), asked),
+    }
+
+
+def _roster(
+    context: planner.Context, leader: str, able: t.Mapping[str, t.Sequence[str]]
+) -> dict[str, dict[str, t.Any]]:
     """What every host of the inventory is to the cluster, seen or not: its Node and its parts.
 
     ``helper`` and ``etcd_helper`` act for it in the cluster: others wherever there are any, for it may be going down.
     ``etcd_stops`` is its member of etcd, if that may not go down at the cost of quorum; ``waits`` is what its kubelet
-    has to say before it is given back.
+    has to say before it is given back. ``able`` is who may act for others, as ``_helpers`` has them.
     """
     spec = context.spec
-    seen = [plan.leader, *(name for name in sorted(plan.hosts) if name != plan.leader)]
-    helpers = [name for name in seen if name in context.serving] or [plan.leader]
-    # Outside --limit as well: where etcd has hosts of its own, none of the run's may have its programs.
-    members = sorted(
-        (name for name in context.known if spec.nodes[name].etcd),
-        key=lambda name: (context.known[name].etcd.members is None, name != plan.leader, name),
-    )
+    helpers = [name for name in able["control_plane"] if name in context.serving] or [leader]
+    members = able["etcd"]
     urls = {member.host: peer_url(member) for member in context.layout.etcd}
     return {
         name: {

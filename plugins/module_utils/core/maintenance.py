@@ -34,12 +34,16 @@ class Maintenance:
 
 @dataclasses.dataclass(frozen=True)
 class MaintenanceWant:
-    """With ``finished``, these ``hosts`` are done; else they are to be, from the beginning if it is ``again``."""
+    """With ``finished``, these ``hosts`` are done; else they are to be, from the beginning if it is ``again``.
+
+    ``cluster`` are all hosts that there are, if that is known: nobody waits for others.
+    """
 
     tasks: str
     hosts: frozenset[str]
     finished: bool = False
     again: bool = False
+    cluster: t.Optional[frozenset[str]] = None
 
 
 def parse_maintenance(item: t.Optional[t.Mapping[str, t.Any]]) -> t.Optional[Maintenance]:
@@ -69,10 +73,20 @@ def object_of(maintenance: Maintenance, version: str = "") -> dict[str, t.Any]:
 
 def target(want: MaintenanceWant, seen: t.Optional[Maintenance]) -> t.Optional[Maintenance]:
     """What is to be remembered; None when nothing is left to do."""
-    known = seen if seen and seen.tasks == want.tasks and not want.again else Maintenance(want.tasks)
+    known = _known(want, seen)
     finished = known.finished | want.hosts if want.finished else known.finished
     maintenance = Maintenance(want.tasks, known.hosts | want.hosts, finished)
     return None if maintenance.is_over else maintenance
+
+
+def _known(want: MaintenanceWant, seen: t.Optional[Maintenance]) -> Maintenance:
+    """The maintenance that goes on; a new one if none does, or only hosts were left that are no more."""
+    if seen is None or seen.tasks != want.tasks or want.again:
+        return Maintenance(want.tasks)
+    if want.cluster is None:
+        return seen
+    known = Maintenance(seen.tasks, seen.hosts & want.cluster, seen.finished & want.cluster)
+    return Maintenance(want.tasks) if known.is_over else known
 
 
 def plan_maintenance(want: MaintenanceWant, seen: t.Optional[Maintenance]) -> list[Change]:

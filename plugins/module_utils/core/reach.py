@@ -83,9 +83,9 @@ def too_large(me: str, target: Target) -> Problem:
     )
 
 
-def slow_disk(me: str, path: str, seconds: t.Optional[float]) -> list[Problem]:
-    """A warning with the figure if the disk is slow for etcd; None: it could not be measured."""
-    if seconds is None or seconds <= FSYNC_GOOD_SECONDS:
+def slow_disk(me: str, path: str, seconds: float) -> list[Problem]:
+    """A warning with the figure if the disk is slow for etcd."""
+    if seconds <= FSYNC_GOOD_SECONDS:
         return []
     return [
         Problem(
@@ -113,8 +113,6 @@ def silent_resolvers(resolvers: t.Sequence[str]) -> list[Problem]:
     ]
 
 
-def percentile(values: t.Sequence[float], share: float) -> t.Optional[float]:
-    """The value that this share of all does not exceed; None for fewer than 20, which tell nothing."""
-    if len(values) < 20:
-        return None
+def percentile(values: t.Sequence[float], share: float) -> float:
+    """The value that this share of all does not exceed; the largest, where they are too few to leave one out."""
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]

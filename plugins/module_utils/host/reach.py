@@ -221,14 +221,17 @@ def _reporter(error: bytes) -> str:
     return socket.inet_ntoa(error[20:24]) if error[4] == _BY_ICMP else ""
 
 
-def fsync_seconds(path: str) -> t.Optional[float]:
-    """How long 99 % of small writes take at most until they are on the disk of this path, in seconds."""
+def fsync_seconds(path: str) -> float:
+    """How long 99 % of small writes take at most until they are on the disk of this path, in seconds.
+
+    The slower the disk, the fewer writes there is time for; of few, and of one, it is the longest.
+    """
     while not os.path.isdir(path):
         path = os.path.dirname(path)
     taken: list[float] = []
     end = time.monotonic() + FSYNC_SECONDS
     with tempfile.TemporaryFile(dir=path) as stream:  # without a name where the file system can
-        while len(taken) < FSYNC_COUNT and time.monotonic() < end:
+        while not taken or (len(taken) < FSYNC_COUNT and time.monotonic() < end):
             os.write(stream.fileno(), b"\0" * FSYNC_BYTES)
             begin = time.monotonic()
             os.fdatasync(stream.fileno())

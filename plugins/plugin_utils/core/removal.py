@@ -17,7 +17,10 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """A host of the inventory: its Node, its parts, where its etcd member listens, and whether it answered."""
+    """A host of the inventory: its Node, its parts, where its etcd member listens, and whether it answered.
+
+    ``outside`` is whether nobody asked it, because it is not in the run's ``--limit``.
+    """
 
     node: str
     kubelet: bool = False
@@ -25,6 +28,7 @@ class Host:
     etcd: bool = False
     peer_url: str = ""
     reachable: bool = False
+    outside: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +71,13 @@ def plan_removals(
     request: Request,
     hosts: t.Mapping[str, Host],
     nodes: t.Mapping[str, t.Mapping[str, str]],
-    leader: str,
+    helpers: t.Mapping[str, t.Sequence[str]],
     members: t.Sequence[Member] = (),
 ) -> Farewell:
     """Who leaves and who stays to do it; SlipwayError with everything in the way.
 
-    ``nodes`` has the labels of the cluster's Nodes, ``members`` are those of etcd; ``leader`` is the control-plane host
-    that the plan prefers.
+    ``nodes`` has the labels of the cluster's Nodes, ``members`` are those of etcd; ``helpers`` has the hosts that
+    answered of the parts ``control_plane`` and ``etcd``, the best for the work first.
     """
     problems = [*_unconfirmed(request)]
     removals: list[Removal] = []
@@ -83,9 +87,7 @@ def plan_removals(
     if not request.names:
         problems.append(Problem("slipway_remove", "names no host", "the hosts to remove", "slipway remove HOST..."))
     leaving = {removal.host for removal in removals}
-    staying = {name: host for name, host in sorted(hosts.items()) if host.reachable and name not in leaving}
-    leaders = [name for name, host in staying.items() if host.control_plane]
-    voters = [name for name, host in staying.items() if host.etcd]
+    leaders, voters = ([name for name in helpers[part] if name not in leaving] for part in ("control_plane", "etcd"))
     if removals and not (leaders and voters):
         problems.append(_nobody_left(removals))
     if problems:
@@ -93,8 +95,8 @@ def plan_removals(
     return Farewell(
         # Workers first: their pods may still move to nodes of the control plane.
         tuple(sorted(removals, key=lambda removal: (removal.control_plane or removal.etcd, removal.host))),
-        leader if leader in leaders else leaders[0],
-        leader if leader in voters else voters[0],
+        leaders[0],
+        voters[0],
     )
 
 
@@ -163,6 +165,13 @@ def _removal(
     host = hosts.get(name)
     if host is None:
         return _stranger(name, request, hosts, nodes, members)
+    if host.outside:
+        return Problem(
+            name,
+            "is outside --limit, so nobody has looked whether it answers",
+            "hosts inside the limit",
+            "run it without --limit, or with this host in it",
+        )
     if not host.reachable and not request.dead:
         return Problem(
             name,

@@ -78,11 +78,22 @@ class Silent(ActionModule):
         raise AnsibleConnectionFailure("no route to host")
 
 
-def silent(**args: t.Any) -> dict[str, t.Any]:
+class Answering(ActionModule):
+    """On a host that answers."""
+
+    def _module(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        return {"probe": {}}
+
+
+def looked(action_of: type[ActionModule], variables: dict[str, t.Any], **args: t.Any) -> dict[str, t.Any]:
     task = mock.MagicMock(check_mode=False, async_val=0, args=args)
-    action = Silent(task, *(mock.MagicMock() for _ in range(5)))
+    action = action_of(task, *(mock.MagicMock() for _ in range(5)))
     action._templar = t.cast("t.Any", Templar())
-    return action.run(task_vars={})
+    return action.run(task_vars=variables)
+
+
+def silent(**args: t.Any) -> dict[str, t.Any]:
+    return looked(Silent, {}, **args)
 
 
 def test_a_silent_host_is_unreachable_unless_its_silence_is_an_answer() -> None:
@@ -92,3 +103,13 @@ def test_a_silent_host_is_unreachable_unless_its_silence_is_an_answer() -> None:
     assert not {"failed", "unreachable", "probe"} & set(said)
     with pytest.raises(AnsibleConnectionFailure):
         silent()
+
+
+@pytest.mark.parametrize(("args", "asked"), [({}, False), ({"silent_ok": False}, False), ({"silent_ok": True}, True)])
+def test_an_absent_host_is_not_asked_and_keeps_nobody_from_asking_another_by_delegation(
+    args: dict[str, t.Any], asked: bool
+) -> None:
+    """With ``run_once`` and ``delegate_to`` the variables are those of the play's first host, which may be absent."""
+    said = looked(Answering, {"slipway_node_absent": "yes"}, **args)
+    assert ("probe" in said) is asked
+    assert bool(said.get("skipped")) is not asked

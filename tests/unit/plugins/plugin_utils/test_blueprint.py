@@ -311,7 +311,9 @@ def test_etcd_is_asked_where_it_runs_and_answers(bundle: pathlib.Path) -> None:
     limited = dataclasses.replace(inputs(cluster, bundle), asked=frozenset({"w1"}))
     assert make(limited)["roster"]["w1"]["etcd_helper"] == "e1"
     cluster.probes["e1"]["etcd"]["members"] = None
-    assert make(inputs(cluster, bundle))["roster"]["w1"]["etcd_helper"] == "e2"
+    data = make(inputs(cluster, bundle))
+    assert data["roster"]["w1"]["etcd_helper"] == "e2"
+    assert data["helpers"] == {"control_plane": ["cp1"], "etcd": ["e2", "e1"]}
 
 
 @pytest.mark.parametrize("away", ["absent", "silent"])
@@ -372,6 +374,7 @@ def test_who_helps_has_an_api_server_that_answers(bundle: pathlib.Path) -> None:
     cluster.probes["cp2"]["nodes"] = None
     data = make(inputs(cluster, bundle))
     assert data["roster"]["cp1"]["helper"] == "cp3"
+    assert data["helpers"] == {"control_plane": ["cp1", "cp3", "cp2"], "etcd": ["cp1", "cp2", "cp3"]}
     assert data["gate"]["api_servers"] == [f"https://10.0.0.{number}:6443" for number in (11, 13)]
 
 
@@ -401,6 +404,15 @@ def test_others_would_lose_a_host_whose_address_nobody_knows(
         return
     told = [warning["where"] for warning in make(data)["warnings"] if "address is not known" in warning["found"]]
     assert told == ([] if "slipway_node_address" in given else [away])
+
+
+def test_who_helps_may_be_the_one_outside_the_limit(bundle: pathlib.Path) -> None:
+    cluster = running()
+    cluster.probes = {name: cluster.probes[name] for name in ("cp1", "cp3")}
+    data = make(dataclasses.replace(inputs(cluster, bundle), asked=frozenset({"cp1"})))
+    assert data["leader"] == "cp1"
+    assert data["helpers"] == {"control_plane": ["cp1", "cp3"], "etcd": ["cp1", "cp3"]}
+    assert (data["roster"]["cp1"]["helper"], data["roster"]["cp1"]["etcd_helper"]) == ("cp3", "cp3")
 
 
 @pytest.mark.parametrize(

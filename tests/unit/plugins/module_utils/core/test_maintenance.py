@@ -23,8 +23,10 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.maintenance i
 )
 
 
-def want(hosts: str, *, done: bool = False, again: bool = False, tasks: str = "t") -> MaintenanceWant:
-    return MaintenanceWant(tasks, frozenset(hosts.split()), done, again)
+def want(
+    hosts: str, *, done: bool = False, again: bool = False, tasks: str = "t", cluster: str = ""
+) -> MaintenanceWant:
+    return MaintenanceWant(tasks, frozenset(hosts.split()), done, again, frozenset(cluster.split()) or None)
 
 
 def seen(hosts: str, finished: str = "", tasks: str = "t") -> Maintenance:
@@ -43,6 +45,10 @@ def seen(hosts: str, finished: str = "", tasks: str = "t") -> Maintenance:
         (want("b", done=True), seen("a b", "a"), None),
         (want("a b", done=True), seen("a b"), None),
         (want("a", done=True), None, None),
+        (want("a b", cluster="a b"), seen("a b c", "a c"), seen("a b", "a")),
+        (want("a", cluster="a b"), seen("a b c", "a"), seen("a b", "a")),
+        (want("a b", cluster="a b"), seen("a b c", "a b"), seen("a b")),
+        (want("a b", cluster="a b"), None, seen("a b")),
     ],
 )
 def test_what_is_remembered(asked: MaintenanceWant, known: Maintenance | None, after: Maintenance | None) -> None:
@@ -73,6 +79,8 @@ def test_the_step_is_shown() -> None:
         (want("a b"), None, []),
         (want("a", done=True), seen("a b"), []),
         (want("a"), seen("a", "a"), []),
+        (want("a b", cluster="a b"), seen("a b c", "a c"), ["a"]),
+        (want("a b", cluster="a b"), seen("a b c", "a b"), []),
     ],
 )
 def test_what_need_not_be_done_again(asked: MaintenanceWant, known: Maintenance | None, finished: list[str]) -> None:

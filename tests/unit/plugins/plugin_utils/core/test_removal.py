@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing as t
+
 import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
@@ -44,8 +47,17 @@ MEMBERS = [
 ]
 
 
-def removed(*names: str, dead: bool = False, confirm: str = "prod", leader: str = "cp1") -> Farewell:
-    return plan_removals(Request(names, dead, "prod", confirm), HOSTS, NODES, leader, MEMBERS)
+HELPERS = {"control_plane": ["cp1", "cp2"], "etcd": ["cp1", "cp2"]}
+
+
+def removed(
+    *names: str,
+    dead: bool = False,
+    confirm: str = "prod",
+    hosts: t.Mapping[str, Host] = HOSTS,
+    helpers: t.Mapping[str, t.Sequence[str]] = HELPERS,
+) -> Farewell:
+    return plan_removals(Request(names, dead, "prod", confirm), hosts, NODES, helpers, MEMBERS)
 
 
 def test_workers_leave_first_and_nobody_who_leaves_works() -> None:
@@ -57,9 +69,30 @@ def test_workers_leave_first_and_nobody_who_leaves_works() -> None:
     assert (worker.node, worker.dead, worker.control_plane, worker.known) == ("node-1", False, False, True)
 
 
-def test_a_leader_that_does_not_answer_does_not_work() -> None:
-    farewell = removed("w1", leader="cp3")
-    assert (farewell.leader, farewell.etcd_host) == ("cp1", "cp1")
+@pytest.mark.parametrize(
+    ("names", "control_plane", "etcd", "workers"),
+    [
+        (("w1",), ["cp2", "cp1"], ["cp1", "cp2"], ("cp2", "cp1")),
+        (("cp1",), ["cp1", "cp4", "cp2"], ["cp1", "cp2", "cp4"], ("cp4", "cp2")),
+        (("cp1",), ["cp4"], ["e1", "e2"], ("cp4", "e1")),
+    ],
+)
+def test_the_best_of_those_who_stay_work(
+    names: tuple[str, ...], control_plane: list[str], etcd: list[str], workers: tuple[str, str]
+) -> None:
+    farewell = removed(*names, helpers={"control_plane": control_plane, "etcd": etcd})
+    assert (farewell.leader, farewell.etcd_host) == workers
+
+
+@pytest.mark.parametrize("dead", [False, True])
+@pytest.mark.parametrize("name", ["w1", "w2"])
+def test_who_is_outside_the_limit_is_not_taken_for_silent(name: str, dead: bool) -> None:
+    hosts = {**HOSTS, name: dataclasses.replace(HOSTS[name], outside=True)}
+    with pytest.raises(SlipwayError) as caught:
+        removed(name, dead=dead, hosts=hosts)
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.found) == (name, "is outside --limit, so nobody has looked whether it answers")
+    assert removed("cp1", hosts=hosts).leader == "cp2", "another one may go"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +167,7 @@ def test_a_node_of_a_lost_control_plane_host_has_held_keys_too() -> None:
 def test_a_host_for_etcd_alone_has_held_keys_too() -> None:
     hosts = {**HOSTS, "e1": Host("e1", etcd=True, peer_url="https://e1:2380", reachable=True)}
     request = Request(("e1", "e9"), dead=True, cluster="demo", confirm="demo")
-    told = {notice.where: notice for notice in notices(plan_removals(request, hosts, NODES, "cp1", MEMBERS))}
+    told = {notice.where: notice for notice in notices(plan_removals(request, hosts, NODES, HELPERS, MEMBERS))}
     texts = {where: notice.text() for where, notice in told.items()}
     assert "has held keys: that of etcd's authority" in texts["e1"]
     assert "if it was a control-plane host" not in texts["e1"]
