@@ -48,6 +48,8 @@ UNITS = (
     "slipway-service-route.service",
 )
 UNIT_DIRECTORY = "/etc/systemd/system"
+PODS = "kubepods.slice"
+"""The cgroup of all pods."""
 USERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "slipway-registry")
 CERTIFICATES = (
     "/etc/kubernetes/pki/*",
