@@ -159,7 +159,8 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     plan = planner.build(context, whole=inputs.verb != "remove")
     leader = known.get(verdict.leader)
     warnings += [dataclasses.replace(problem, warning=True) for problem in plan.refused]
-    warnings += foreign(layout, nodes, verdict.members, leader.nodes if leader else None, context.units)
+    states = {name: own.state for name, own in known.items()}
+    warnings += foreign(layout, nodes, verdict.members, leader.nodes if leader else None, states)
     data = _data(spec, layout, nodes, plan, lock, bundle)
     data |= {"registry": _registry(layout, context), "roster": _roster(context, plan), "members": _members(verdict)}
     data["seed_params"]["held"] = sorted(seen[plan.seed].artifacts.blobs) if plan.seed else []

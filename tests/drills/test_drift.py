@@ -83,6 +83,12 @@ KINDS = {
         "printf '[Service]\\nNice=1\\n' > /etc/systemd/system/kubelet.service.d/override.conf; systemctl daemon-reload",
         warning="kubelet.service.d/override.conf",
     ),
+    "a static pod": Drift(
+        "w1",
+        "mkdir -p /etc/kubernetes/manifests; "
+        "printf '{apiVersion: v1, kind: Pod, metadata: {name: drill}}' > /etc/kubernetes/manifests/drill.yaml",
+        warning="/etc/kubernetes/manifests/drill.yaml",
+    ),
     "a kernel setting": Drift("w1", "sysctl -qw net.ipv4.ip_forward=0", "set net.ipv4.ip_forward"),
     "a mirror that is not ours": Drift(
         "w1",
@@ -217,6 +223,7 @@ def test_apply_repairs_what_is_ours_and_leaves_the_rest(found: dict[str, t.Any],
     assert "is cordoned" in warnings
     assert "is no host of this inventory" in warnings
     assert "kubelet.service.d/override.conf" in warnings
+    assert "/etc/kubernetes/manifests/drill.yaml" in warnings
     assert [each.partition(" (")[0] for each in closed(told)] == ["port 10250/tcp of w1"]
     support.shell(cluster, "w1", "nft delete table inet drill_kubelet")
     assert not closed(report(cluster))
