@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core.etcd import UNIT as ETCD_UNIT
 from ansible_collections.slipway.cluster.plugins.module_utils.core.hold import Held, refusals, silence
 from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import ref_of, unpack
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
@@ -25,8 +26,9 @@ from .core.layout import Layout, Node, resolve, unaddressed
 from .core.lock import Lock, minor_of, parse_lock_text, parse_version_set
 from .core.probe import Probe
 from .core.record import newer_release, unrecorded
-from .core.spec import ClusterSpec, HostInput, explain, load, with_probes
-from .core.targets import paths, pki, registry
+from .core.spec import ClusterSpec, HostInput, NodeSpec, explain, load, with_probes
+from .core.spec.model import DOCKER
+from .core.targets import control_plane, paths, pki, registry
 from .core.targets.etcd import client_url, peer_url
 from .core.targets.node import ready_waits
 from .manifest_files import Loader, read_manifests
@@ -160,7 +162,8 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     plan = planner.build(context, whole=inputs.verb != "remove")
     leader = known.get(verdict.leader)
     warnings += [dataclasses.replace(problem, warning=True) for problem in plan.refused]
-    warnings += foreign(layout, nodes, verdict.members, leader.nodes if leader else None, context.units)
+    states = {name: own.state for name, own in known.items()}
+    warnings += foreign(layout, nodes, verdict.members, leader.nodes if leader else None, states)
     data = _data(spec, layout, nodes, plan, lock, bundle)
     able = _helpers(context, plan.leader)
     data |= {"registry": _registry(layout, context), "members": _members(verdict)}
@@ -199,14 +202,42 @@ def _left_out(spec: ClusterSpec, inputs: Inputs) -> list[Problem]:
 
 
 def _told_later(context: planner.Context, outside: t.AbstractSet[str]) -> list[Problem]:
-    """Who outside ``--limit`` does not learn in this run of a host that is new in the control plane, as a warning."""
-    asked = [node.name for node in context.spec.control_plane if node.name in context.seen]
-    new = [name for name in asked if not context.seen[name].joined]
-    later = sorted(name for name in outside if not context.spec.nodes[name].absent)
-    if not new or not later:
-        return []
-    found = f"outside --limit, so the proxies there do not know {', '.join(new)} yet"
-    return [Problem(", ".join(later), found, remedy="run apply without --limit when it suits", warning=True)]
+    """Who outside ``--limit`` does not learn in this run of a host that gets a new part, as warnings.
+
+    A part is new as long as the host has not got its unit.
+    """
+    spec, units = context.spec, context.units
+    later = [spec.nodes[name] for name in sorted(outside) if not spec.nodes[name].absent]
+    asked = [node for node in spec.present if node.name in context.seen]
+
+    def told(unit: str, having: t.Iterable[NodeSpec], learning: t.Iterable[NodeSpec], unknown: str) -> list[Problem]:
+        new = ", ".join(node.name for node in having if unit not in units[node.name])
+        names = ", ".join(node.name for node in learning)
+        found = f"outside --limit, so {unknown.format(new)} yet"
+        remedy = "run apply without --limit when it suits"
+        return [Problem(names, found, remedy=remedy, warning=True)] if new and names else []
+
+    return [
+        *told(
+            control_plane.APISERVER_UNIT,
+            (node for node in asked if node.control_plane),
+            (node for node in later if node.is_node),
+            "the proxies there do not know {}",
+        ),
+        # Where an API server has a member of etcd beside it, it asks that one alone.
+        *told(
+            ETCD_UNIT,
+            (node for node in asked if node.etcd),
+            (node for node in later if node.control_plane and not node.etcd),
+            "the API servers there do not know etcd on {}",
+        ),
+        *told(
+            registry.UNIT,
+            (node for node in asked if node.registry),
+            (node for node in later if node.is_node or DOCKER in node.roles),
+            "the registry on {} is not configured there",
+        ),
+    ]
 
 
 def _holders(spec: ClusterSpec, held: t.Mapping[str, Held | None]) -> list[dict[str, str]]:
@@ -344,6 +375,7 @@ def _data(
             "address": seed_address,
         },
         "joining": list(plan.joining),
+        "remade": dict(plan.remade),
         "pending": list(plan.pending),
         # Without a pod network of Slipway's, nodes stay NotReady until the user's comes; that is no failure.
         "wait": 240 if layout.network != "none" else 0,

@@ -205,19 +205,23 @@ def test_two_hosts_with_one_machine_id_are_refused(pair: Lab, inventory: t.Calla
     assert "systemd-machine-id-setup" in problem.remedy
 
 
-def test_a_port_in_use_by_something_else_is_refused_with_its_owner(pair: Lab, inventory: t.Callable[..., Path]) -> None:
-    start = ("systemd-run", "--unit=web", "--collect", "python3", "-m", "http.server", "6443")
-    support.on(pair, "cp1", *start)
+@pytest.mark.parametrize(
+    ("host", "port", "whose", "variables"),
+    [("cp1", 6443, "kube-apiserver", {}), ("w1", 80, "traefik", {"slipway_ingress": {"enabled": True}})],
+)
+def test_a_port_in_use_by_something_else_is_refused_with_its_owner(
+    pair: Lab, inventory: t.Callable[..., Path], host: str, port: int, whose: str, variables: dict[str, t.Any]
+) -> None:
+    start = ("systemd-run", "--unit=web", "--collect", "python3", "-m", "http.server", str(port))
+    support.on(pair, host, *start)
     try:
-        support.wait_for("the web server", lambda: _listens(pair, "cp1", 6443), timeout=60, interval=0.2)
+        support.wait_for("the web server", lambda: _listens(pair, host, port), timeout=60, interval=0.2)
         with untouched(pair):
-            problem = the(refused(inventory()), "cp1")
+            problem = the(refused(inventory(variables)), host)
     finally:
-        support.on(pair, "cp1", "systemctl", "stop", "web.service")
-    assert "6443" in problem.found
-    assert "python3" in problem.found
-    assert "web.service" in problem.found
-    assert "free for kube-apiserver" in problem.expected
+        support.on(pair, host, "systemctl", "stop", "web.service")
+    assert f"port {port} is in use by python3 of web.service" in problem.found
+    assert f"free for {whose}" in problem.expected
 
 
 def _listens(lab: Lab, host: str, port: int) -> str | None:

@@ -48,6 +48,8 @@ UNITS = (
     "slipway-service-route.service",
 )
 UNIT_DIRECTORY = "/etc/systemd/system"
+PODS = "kubepods.slice"
+"""The cgroup of all pods."""
 USERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "slipway-registry")
 CERTIFICATES = (
     "/etc/kubernetes/pki/*",
@@ -105,11 +107,13 @@ PACKAGES = {
     "openssl": "openssl",
     "ss": "iproute2",
 }
+STATIC_PODS = "/etc/kubernetes/manifests"
+"""Where people and kubeadm put static pods."""
 KUBEADM_LEFTOVERS = (
-    "/etc/kubernetes/manifests/etcd.yaml",
-    "/etc/kubernetes/manifests/kube-apiserver.yaml",
-    "/etc/kubernetes/manifests/kube-controller-manager.yaml",
-    "/etc/kubernetes/manifests/kube-scheduler.yaml",
+    f"{STATIC_PODS}/etcd.yaml",
+    f"{STATIC_PODS}/kube-apiserver.yaml",
+    f"{STATIC_PODS}/kube-controller-manager.yaml",
+    f"{STATIC_PODS}/kube-scheduler.yaml",
     "/var/lib/kubelet/kubeadm-flags.env",
 )
 

@@ -179,7 +179,7 @@ def listening_facts(machine: Machine) -> list[dict[str, t.Any]]:
 
 
 def _unit_of(machine: Machine, pid: str) -> t.Optional[str]:
-    """The unit of a process, empty if it has none; None if there is no such process any more."""
+    """The service of a process, or the slice of pods; empty if it is in neither. None if it is there no more."""
     try:
         groups = machine.read_text(f"/proc/{pid}/cgroup")
     except ProcessLookupError:
@@ -188,6 +188,8 @@ def _unit_of(machine: Machine, pid: str) -> t.Optional[str]:
         return ""
     if groups is None:
         return None
+    if re.search(r"/kubepods(\.slice)?/", groups):  # as its driver of cgroups has it
+        return places.PODS
     found = re.findall(r"/([^/\n]+\.service)", groups)
     return found[-1] if found else ""
 

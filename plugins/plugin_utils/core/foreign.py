@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core import places
 from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import NodeSeen, NodesSeen
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
 from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
-from ansible_collections.slipway.cluster.plugins.module_utils.core.state import SeenUnit
+from ansible_collections.slipway.cluster.plugins.module_utils.core.state import SeenState, SeenUnit
 
 from .layout import Layout, Node
 from .targets.etcd import peer_url
+from .targets.network import pod_cidr
 
 
 def foreign(
@@ -20,15 +22,19 @@ def foreign(
     nodes: t.Mapping[str, Node],
     members: t.Iterable[Member],
     seen: NodesSeen | None,
-    units: t.Mapping[str, t.Mapping[str, SeenUnit]],
+    states: t.Mapping[str, SeenState],
 ) -> list[Problem]:
-    """Warnings about etcd members and Nodes that no host of the inventory stands for, closed Nodes, changed units.
+    """Warnings: etcd members and Nodes without a host in the inventory, closed Nodes, changed units, static pods.
 
-    ``members`` and ``seen`` are what a living etcd and API said, empty and None where there is none; ``units`` are each
-    host's.
+    Also Nodes that have another pod network than their hosts. ``members`` and ``seen`` are what a living etcd and API
+    said, empty and None where there is none; ``states`` are each host's.
     """
     found = [*_members(layout, nodes, tuple(members)), *(_nodes(nodes, seen) if seen else ())]
-    return [*found, *_drop_ins(units)]
+    for host, state in sorted(states.items()):
+        found += [*_drop_ins(host, state.units), *_static_pods(nodes[host], state)]
+        own = seen.nodes.get(nodes[host].node_name) if seen else None
+        found += _pod_network(own, pod_cidr(layout, state)) if own else []
+    return found
 
 
 def _members(layout: Layout, nodes: t.Mapping[str, Node], members: t.Sequence[Member]) -> t.Iterator[Problem]:
@@ -93,15 +99,52 @@ def _closed(node: NodeSeen, host: str) -> Problem:
     return Problem(f"node {node.name}", found, "a Node that takes pods", way, warning=True)
 
 
-def _drop_ins(units: t.Mapping[str, t.Mapping[str, SeenUnit]]) -> t.Iterator[Problem]:
-    for host, own in sorted(units.items()):
-        for name, unit in sorted(own.items()):
-            if unit.drop_ins:
-                yield Problem(
-                    f"{host}: {name}",
-                    f"is changed by {', '.join(unit.drop_ins)}, which is not Slipway's",
-                    "the unit as Slipway wrote it",
-                    "leave it if it is meant; else remove it on the host, then: "
-                    f"systemctl daemon-reload && systemctl restart {name}",
-                    warning=True,
-                )
+def _pod_network(node: NodeSeen, cidr: str) -> list[Problem]:
+    """A Node that was deleted and came back by itself, when its kubelet or its host was started."""
+    if not cidr or not node.pod_cidrs or cidr in node.pod_cidrs:
+        return []
+    return [
+        Problem(
+            f"node {node.name}",
+            f"has the pod network {', '.join(node.pod_cidrs)}, and its host gives pods addresses of {cidr}, "
+            "to which no other host knows the way",
+            "the same network on both",
+            f"kubectl delete node {node.name}, then slipway apply, which makes it again with the network of its host",
+            warning=True,
+        )
+    ]
+
+
+def _drop_ins(host: str, units: t.Mapping[str, SeenUnit]) -> t.Iterator[Problem]:
+    for name, unit in sorted(units.items()):
+        if unit.drop_ins:
+            yield Problem(
+                f"{host}: {name}",
+                f"is changed by {', '.join(unit.drop_ins)}, which is not Slipway's",
+                "the unit as Slipway wrote it",
+                "leave it if it is meant; else remove it on the host, then: "
+                f"systemctl daemon-reload && systemctl restart {name}",
+                warning=True,
+            )
+
+
+def _static_pods(node: Node, state: SeenState) -> t.Iterator[Problem]:
+    """Manifests where people put static pods; nobody's concern where the user has the kubelet read them.
+
+    Those of kubeadm's control plane are named by preflight.
+    """
+    read = str(node.kubelet.get("staticPodPath") or "").rstrip("/")
+    files = [
+        path
+        for path, seen in sorted(state.paths.items())
+        if path.startswith(f"{places.STATIC_PODS}/") and seen.kind != "directory"
+        if path not in places.KUBEADM_LEFTOVERS and read not in (path, places.STATIC_PODS)
+    ]
+    if files:
+        yield Problem(
+            node.host,
+            f"{', '.join(files)}: not Slipway's, and not run, for the kubelet does not read static pods there",
+            "no static pods but those of slipway_kubelet.staticPodPath",
+            "remove them on the host; or, if they are meant, set slipway_kubelet.staticPodPath",
+            warning=True,
+        )

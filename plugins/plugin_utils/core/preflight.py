@@ -9,9 +9,10 @@ import ipaddress
 import re
 import typing as t
 
-from ...module_utils.core.places import PACKAGES
+from ...module_utils.core.places import PACKAGES, PODS
 from ...module_utils.core.problems import Problem
 from ...module_utils.core.reach import PROCESS
+from .addons import ingress, load_balancer
 from .findings import Finding, grouped, names
 from .probe import Listener, Probe
 from .spec.definitions import PREFLIGHT
@@ -66,12 +67,21 @@ class Space:
 
 @dataclasses.dataclass(frozen=True)
 class Port:
-    """A port a role listens on, whose it is, and on which address (empty: all)."""
+    """A port a role listens on, whose it is, and on which address (empty: all).
+
+    ``process`` is the program, if it is the pods' slice that has it: there are strangers in it, too.
+    """
 
     port: int
     role: str
     unit: str
     address: str = ""
+    process: str = ""
+
+    @property
+    def owner(self) -> str:
+        """Who is to listen there, in a word."""
+        return self.process or self.unit.removesuffix(".service")
 
 
 MEMORY = (
@@ -379,8 +389,27 @@ def ports(spec: ClusterSpec) -> tuple[Port, ...]:
         Port(10249, "node", "kube-proxy.service", loopback),
         Port(10256, "node", "kube-proxy.service"),
         Port(spec.proxy.port, "any", "slipway-proxy.service", loopback),
+        Port(spec.registry.port, "registry", "slipway-registry.service"),
         *([Port(ENDPOINTS_PORT, "node", "slipway-metrics.service")] if spec.metrics.endpoints else []),
     )
+
+
+def addon_ports(spec: ClusterSpec, node: NodeSpec) -> tuple[Port, ...]:
+    """The TCP ports of pods that share the host's network."""
+    loopback = "127.0.0.1"
+    traefik = speaker = dict[int, str]()
+    hosts = spec.ingress_nodes if spec.has_ingress and spec.ingress.expose == "host" else ()
+    if node.name in [each.name for each in hosts]:
+        # Its pings have a loopback address of their own: only who is on all addresses is in their way.
+        traefik = {80: "", 443: "", ingress.METRICS_PORT: loopback, ingress.PING_PORT: "127.x.y.z"}
+    if spec.load_balancer.pools and node.is_node:
+        speaker = {
+            load_balancer.MEMBERS_PORT: node.address or "",
+            load_balancer.METRICS_PORT: "",
+            load_balancer.HEALTH_PORT: loopback,
+        }
+    pods = (("traefik", traefik), ("speaker", speaker))
+    return tuple(Port(port, "node", PODS, address, process) for process, own in pods for port, address in own.items())
 
 
 def _ports(seen: Seen) -> t.Iterator[Finding]:
@@ -388,7 +417,7 @@ def _ports(seen: Seen) -> t.Iterator[Finding]:
     # What listens for the check named so is ended before that is done again.
     ended = set() if "reach" in seen.spec.ignore_preflight else {PROCESS}
     for node, probe in seen.pairs():
-        for port in wanted:
+        for port in (*wanted, *addon_ports(seen.spec, node)):
             if has_role(node, port.role):
                 others = [each for each in probe.listening if _in_the_way(port, each) and each.process not in ended]
                 if others:
@@ -398,14 +427,15 @@ def _ports(seen: Seen) -> t.Iterator[Finding]:
 def _in_the_way(port: Port, listener: Listener) -> bool:
     address = listener.address.partition("%")[0]
     meets = not port.address or address in _ANYWHERE or address == port.address
-    return listener.protocol == "tcp" and listener.port == port.port and listener.unit != port.unit and meets
+    ours = listener.unit == port.unit and port.process in ("", listener.process)
+    return listener.protocol == "tcp" and listener.port == port.port and meets and not ours
 
 
 def _taken(node: NodeSpec, port: Port, other: Listener) -> Finding:
     who = " of ".join(part for part in (other.process, other.unit) if part) or "an unknown program"
     return Finding(
         f"port {port.port} is in use by {who}",
-        f"port {port.port} free for {port.unit.removesuffix('.service')}",
+        f"port {port.port} free for {port.owner}",
         f"stop it; ss -ltnp 'sport = :{port.port}' shows it",
         node.name,
     )

@@ -41,7 +41,7 @@ _NAME = "traefik"
 _LABELS = {"app.kubernetes.io/name": _NAME}
 _CERTIFICATE = "default-certificate"
 METRICS_PORT = 9180
-_PING_PORT = 9181
+PING_PORT = 9181
 # What is sent to an address takes a while to follow a Service, and after a restart without a change the old process may
 # answer for the new one. So the old one goes on accepting for these seconds.
 _STILL_ACCEPTING = 10
@@ -114,7 +114,7 @@ def _static(*, host: bool, gateway: bool, access_log: bool, addresses: t.Sequenc
             "websecure": entry(443, tls={}),
             # It knows no credentials; on hosts those of slipway_metrics.endpoints stand before it.
             "metrics": {"address": f"{'127.0.0.1' if host else ''}:{METRICS_PORT}", "reusePort": host},
-            "ping": {"address": f"PING:{_PING_PORT}", "reusePort": host},
+            "ping": {"address": f"PING:{PING_PORT}", "reusePort": host},
         },
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "log": {"format": "json", "level": "INFO"},
@@ -226,13 +226,13 @@ def _container(image: str, *, host: bool, ping: str, proxy_port: int) -> Kuberne
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["--configFile=/etc/traefik/traefik.yaml"],
-        "livenessProbe": probe("/ping", _PING_PORT, host=ping, failureThreshold=3, periodSeconds=10),
-        "readinessProbe": probe("/ping", _PING_PORT, host=ping, failureThreshold=1, periodSeconds=5),
+        "livenessProbe": probe("/ping", PING_PORT, host=ping, failureThreshold=3, periodSeconds=10),
+        "readinessProbe": probe("/ping", PING_PORT, host=ping, failureThreshold=1, periodSeconds=5),
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
         "securityContext": locked_down(),
         # A process answers before it has read its routes, which takes it about a second.
         "startupProbe": probe(
-            "/ping", _PING_PORT, host=ping, failureThreshold=60, initialDelaySeconds=0 if host else 3, periodSeconds=1
+            "/ping", PING_PORT, host=ping, failureThreshold=60, initialDelaySeconds=0 if host else 3, periodSeconds=1
         ),
         "volumeMounts": [
             {"name": "config", "mountPath": "/etc/traefik", "readOnly": True},

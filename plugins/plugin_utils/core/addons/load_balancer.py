@@ -38,8 +38,10 @@ _GROUP = "metallb.io"
 _API = f"{_GROUP}/v1beta1"
 _DEFINITIONS = "metallb-definitions"
 _MEMBERS = "memberlist"
-_METRICS_PORT = 9120
-_HEALTH_PORT = 17472
+METRICS_PORT = 9120
+HEALTH_PORT = 17472
+MEMBERS_PORT = 7946
+"""MetalLB's own choice: by which speakers hear of each other."""
 _READ = "get list watch"
 # Interfaces that lead to pods and not to the network the addresses are of.
 _NOT_ANNOUNCED = ("^lo$", "^cni.*", "^veth.*", "^flannel.*", "^docker.*", "^br-.*", "^virbr.*", "^dummy.*")
@@ -117,12 +119,12 @@ def _controller(image: str) -> KubernetesObject:
         "name": "controller",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "args": [f"--port={_METRICS_PORT}", "--webhook-mode=disabled"],
+        "args": [f"--port={METRICS_PORT}", "--webhook-mode=disabled"],
         "env": [
             _from_field("METALLB_POD_NAME", "metadata.name"),
             {"name": "METALLB_DEPLOYMENT", "value": "controller"},
         ],
-        "ports": [{"name": "metrics", "containerPort": _METRICS_PORT, "protocol": "TCP"}],
+        "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
         "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}},
         "securityContext": locked_down(),
         **_probes(),
@@ -158,7 +160,7 @@ def _speaker(image: str, proxy_port: int, config: str) -> KubernetesObject:
         "name": "speaker",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "args": [f"--port={_METRICS_PORT}"],
+        "args": [f"--port={METRICS_PORT}"],
         "env": [
             *(_from_field(name, path) for name, path in fields.items()),
             *({"name": name, "value": value} for name, value in plain.items()),
@@ -195,9 +197,9 @@ def _from_field(name: str, path: str) -> KubernetesObject:
 
 def _probes(**where: t.Any) -> KubernetesObject:
     return {
-        "livenessProbe": probe("/healthz", _HEALTH_PORT, **where, failureThreshold=3, periodSeconds=10),
-        "readinessProbe": probe("/readyz", _HEALTH_PORT, **where, failureThreshold=3, periodSeconds=10),
-        "startupProbe": probe("/readyz", _HEALTH_PORT, **where, failureThreshold=60, periodSeconds=1),
+        "livenessProbe": probe("/healthz", HEALTH_PORT, **where, failureThreshold=3, periodSeconds=10),
+        "readinessProbe": probe("/readyz", HEALTH_PORT, **where, failureThreshold=3, periodSeconds=10),
+        "startupProbe": probe("/readyz", HEALTH_PORT, **where, failureThreshold=60, periodSeconds=1),
     }
 
 

@@ -451,6 +451,46 @@ def test_who_learns_later_of_a_new_control_plane_host_is_named(
     assert [notice["where"] for notice in data["notices"]] == later
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "limit", "later"),
+    [
+        (
+            "cp1=control_plane w1=workers w2=workers",
+            "cp1=control_plane w1=control_plane w2=workers",
+            "w1",
+            ["cp1, w2: outside --limit, so the proxies there do not know w1 yet"],
+        ),
+        (
+            "cp1=control_plane e1=etcd w1=workers",
+            "cp1=control_plane e1=etcd e2=etcd w1=workers",
+            "e2",
+            ["cp1: outside --limit, so the API servers there do not know etcd on e2 yet"],
+        ),
+        ("cp1=control_plane e1=etcd w1=workers", "cp1=control_plane e1=etcd e2=etcd w1=workers", "cp1 e2", []),
+        (
+            "cp1=control_plane w1=workers",
+            "cp1=control_plane w1=workers w2=workers+registry d1=docker",
+            "w2",
+            ["cp1, d1, w1: outside --limit, so the registry on w2 is not configured there yet"],
+        ),
+        ("cp1=control_plane w1=workers", "cp1=control_plane w1=workers w2=workers", "w2", []),
+    ],
+)
+def test_who_learns_later_of_a_new_part_is_named(
+    bundle: pathlib.Path, before: str, after: str, limit: str, later: list[str]
+) -> None:
+    def groups(text: str) -> dict[str, str]:
+        return dict(word.replace("+", " ").split("=") for word in text.split())
+
+    cluster = Cluster(groups(before), {"slipway_secret_registry_password": "a long password"})
+    cluster.probes = {name: bare(name) for name in cluster.groups}
+    cluster.carry_out(cluster.plan())
+    cluster.groups = groups(after)
+    cluster.probes |= {name: bare(name) for name in cluster.groups if name not in cluster.probes}
+    data = make(dataclasses.replace(inputs(cluster, bundle), verb="apply", asked=frozenset(limit.split())))
+    assert [f"{notice['where']}: {notice['found']}" for notice in data["notices"]] == later
+
+
 # --- problems ---------------------------------------------------------------------------------------------------------
 def test_a_silent_control_plane_forms_no_cluster(bundle: pathlib.Path) -> None:
     cluster = one_and_two()

@@ -179,14 +179,20 @@ def test_ports_are_known_with_process_and_unit() -> None:
 LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=7,fd=3))
 LISTEN 0 128 [::]:22 [::]:* users:(("sshd",pid=8,fd=4))
 LISTEN 0 4096 127.0.0.1:6444 0.0.0.0:*
+LISTEN 0 4096 *:80 *:* users:(("traefik",pid=9,fd=9))
 short
 """
-    groups = {"/proc/7/cgroup": "0::/system.slice/ssh.service\n", "/proc/8/cgroup": "0::/user.slice/session-1.scope\n"}
+    groups = {
+        "/proc/7/cgroup": "0::/system.slice/ssh.service\n",
+        "/proc/8/cgroup": "0::/user.slice/session-1.scope\n",
+        "/proc/9/cgroup": "0::/kubepods.slice/kubepods-burstable.slice/kubepods-podb1.slice/cri-containerd-c.scope\n",
+    }
     machine = Table(groups, {"ss -Hltnp": lines})
     assert facts.listening_facts(machine) == [
         {"protocol": "tcp", "address": "0.0.0.0", "port": 22, "process": "sshd", "unit": "ssh.service"},  # noqa: S104
         {"protocol": "tcp", "address": "[::]", "port": 22, "process": "sshd", "unit": ""},
         {"protocol": "tcp", "address": "127.0.0.1", "port": 6444, "process": "", "unit": ""},
+        {"protocol": "tcp", "address": "*", "port": 80, "process": "traefik", "unit": "kubepods.slice"},
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import NodeSeen, NodesSeen
 from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
-from ansible_collections.slipway.cluster.plugins.module_utils.core.state import SeenUnit
+from ansible_collections.slipway.cluster.plugins.module_utils.core.state import SeenPath, SeenState, SeenUnit
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.foreign import foreign
 from tests.unit.plugins.cluster import one_and_two
 
@@ -18,6 +18,7 @@ LAYOUT, NODES = one_and_two().layout()
 OURS = Member("1", "cp1", ("https://10.0.0.11:2380",), healthy=True)
 STRANGER = Member("2", "old", ("https://10.0.0.99:2380",))
 NODE = NodeSeen("w1", ready=True)
+CONFLIST = '{"plugins": [{"ipam": {"ranges": [[{"subnet": "10.244.3.0/24"}]]}}]}'
 
 
 def seen(*nodes: NodeSeen) -> NodesSeen:
@@ -90,16 +91,59 @@ def test_who_closed_a_node_and_the_way_out(by: str | None, found: str, remedy: s
 
 def test_units_that_somebody_changed_are_named_with_the_files() -> None:
     files = ("/etc/systemd/system/kubelet.service.d/a.conf", "/etc/systemd/system/kubelet.service.d/b.conf")
-    units = {
-        "w1": {"kubelet.service": SeenUnit(drop_ins=files), "kube-proxy.service": SeenUnit()},
-        "cp1": {"etcd.service": SeenUnit(drop_ins=files[:1])},
+    states = {
+        "w1": SeenState(units={"kubelet.service": SeenUnit(drop_ins=files), "kube-proxy.service": SeenUnit()}),
+        "cp1": SeenState(units={"etcd.service": SeenUnit(drop_ins=files[:1])}),
     }
-    problems = foreign(LAYOUT, NODES, (), None, units)
+    problems = foreign(LAYOUT, NODES, (), None, states)
     assert [f"{problem.where}: {problem.found}" for problem in problems] == [
         f"cp1: etcd.service: is changed by {files[0]}, which is not Slipway's",
         f"w1: kubelet.service: is changed by {files[0]}, {files[1]}, which is not Slipway's",
     ]
     assert all(problem.warning and "restart " in problem.remedy for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("cidrs", "text", "found"),
+    [
+        (("10.244.3.0/24",), CONFLIST, []),
+        (("10.244.4.0/24",), CONFLIST, ["node w1: has the pod network 10.244.4.0/24"]),
+        (("10.244.4.0/24",), "", []),
+        ((), CONFLIST, []),
+    ],
+)
+def test_a_node_with_another_network_than_its_host(cidrs: tuple[str, ...], text: str, found: list[str]) -> None:
+    states = {"w1": SeenState(paths={"/etc/cni/net.d/10-containerd-net.conflist": SeenPath("file", text=text)})}
+    problems = foreign(LAYOUT, NODES, (), seen(dataclasses.replace(NODE, pod_cidrs=cidrs)), states)
+    assert [f"{problem.where}: {problem.found}".split(", and")[0] for problem in problems] == found
+    assert all(problem.warning and "kubectl delete node w1" in problem.remedy for problem in problems)
+    layout = dataclasses.replace(LAYOUT, network="none")
+    assert foreign(layout, NODES, (), seen(dataclasses.replace(NODE, pod_cidrs=cidrs)), states) == []
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "named"),
+    [
+        ({}, "/etc/kubernetes/manifests/a.yaml, /etc/kubernetes/manifests/own/b.yaml"),
+        (
+            {"staticPodPath": "/etc/static"},
+            "/etc/kubernetes/manifests/a.yaml, /etc/kubernetes/manifests/own/b.yaml",
+        ),
+        ({"staticPodPath": None}, "/etc/kubernetes/manifests/a.yaml, /etc/kubernetes/manifests/own/b.yaml"),
+        ({"staticPodPath": "/etc/kubernetes/manifests/a.yaml"}, "/etc/kubernetes/manifests/own/b.yaml"),
+        ({"staticPodPath": "/etc/kubernetes/manifests/"}, ""),
+    ],
+)
+def test_static_pods_that_nobody_declared_are_named(kubelet: dict[str, str | None], named: str) -> None:
+    manifests = "/etc/kubernetes/manifests"
+    # Preflight names the second.
+    files = [f"{manifests}/{name}" for name in ("a.yaml", "kube-apiserver.yaml", "own/b.yaml")]
+    found = {path: SeenPath("file") for path in (*files, "/etc/kubernetes/kubelet.yaml")}
+    found |= {path: SeenPath("directory") for path in (manifests, f"{manifests}/own")}
+    nodes = {**NODES, "w1": dataclasses.replace(NODES["w1"], kubelet=kubelet)}
+    problems = foreign(LAYOUT, nodes, (), None, {"w1": SeenState(paths=found)})
+    assert [(problem.where, problem.found.split(": ")[0]) for problem in problems] == ([("w1", named)] if named else [])
+    assert all(problem.warning and "slipway_kubelet.staticPodPath" in problem.remedy for problem in problems)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.slipway.cluster.plugins.module_utils.core.places import PACKAGES
+from ansible_collections.slipway.cluster.plugins.module_utils.core.places import PACKAGES, PODS
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core import preflight
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.preflight import GIB, MIB, Clock
@@ -126,6 +126,12 @@ def listening(
     }
 
 
+HOST_INGRESS = {"slipway_ingress": {"enabled": True}}
+BALANCED = {
+    "slipway_ingress": {"enabled": True, "expose": "load_balancer"},
+    "slipway_load_balancer": {"pools": [{"name": "own", "addresses": ["10.0.0.240-10.0.0.243"]}]},
+}
+
 CASES: list[tuple[str, dict[str, t.Any], dict[str, dict[str, t.Any]], list[str]]] = [
     (
         "an untested system",
@@ -215,6 +221,33 @@ CASES: list[tuple[str, dict[str, t.Any], dict[str, dict[str, t.Any]], list[str]]
     ("the proxy's port elsewhere", {}, {"w1": listening(6444, "10.0.0.21")}, []),
     ("the proxy's port on loopback", {}, {"w1": listening(6444, "127.0.0.1%lo")}, ["error: w1: port 6444"]),
     ("another API port", {"slipway_apiserver_port": 7443}, {"cp1": listening(6443)}, []),
+    (
+        "a web server where ingress is to be",
+        HOST_INGRESS,
+        {"cp1": listening(80), "w1": listening(80), "w2": listening(443, unit="", process="caddy")},
+        ["error: w1: port 80 is in use by nginx of nginx.service", "error: w2: port 443 is in use by caddy"],
+    ),
+    ("a web server where no ingress is", {}, {"w1": listening(80)}, []),
+    ("a web server beside an ingress behind an address", BALANCED, {"w1": listening(80)}, []),
+    ("ingress by ourselves", HOST_INGRESS, {"w1": listening(80, "*", "traefik", PODS)}, []),
+    (
+        "a pod of somebody else's where ingress is to be",
+        HOST_INGRESS,
+        {"w1": listening(443, "*", "nginx", PODS)},
+        ["error: w1: port 443 is in use by nginx of kubepods.slice"],
+    ),
+    ("Traefik that is no pod", HOST_INGRESS, {"w1": listening(80, "*", "traefik")}, ["error: w1: port 80 is in use"]),
+    ("Traefik's own loopback", HOST_INGRESS, {"w1": listening(9181, "127.0.0.1")}, []),
+    ("Traefik's pings", HOST_INGRESS, {"w1": listening(9181)}, ["error: w1: port 9181 is in use by nginx"]),
+    ("Traefik's metrics", HOST_INGRESS, {"w1": listening(9180, "127.0.0.1")}, ["error: w1: port 9180 is in use"]),
+    (
+        "MetalLB's ports",
+        BALANCED,
+        {"cp1": listening(7946, "10.0.0.11"), "w1": listening(7946, "127.0.0.1"), "w2": listening(9120)},
+        ["error: cp1: port 7946 is in use by nginx of nginx.service", "error: w2: port 9120 is in use by nginx"],
+    ),
+    ("MetalLB's ports by ourselves", BALANCED, {"w1": listening(7946, "10.0.0.21", "speaker", PODS)}, []),
+    ("MetalLB's ports without it", {}, {"w1": listening(7946)}, []),
     (
         "programs that are installed",
         {},
@@ -404,6 +437,26 @@ def test_all_silent_hosts_are_named() -> None:
 )
 def test_why_a_host_is_silent(reason: str, found: str) -> None:
     assert preflight.silence("w1", reason).found == found
+
+
+@pytest.mark.parametrize(
+    ("port", "unit", "found"),
+    [
+        (5000, "nginx.service", ["error: r1: port 5000 is in use by nginx of nginx.service"]),
+        (5000, "slipway-registry.service", []),
+        (10250, "nginx.service", []),
+    ],
+)
+def test_the_port_of_a_registry(port: int, unit: str, found: list[str]) -> None:
+    groups = {"cp1": "slipway_control_plane", "r1": "slipway_registry"}
+    password = {"slipway_secret_registry_password": "a long password"}
+    wanted = load(
+        {
+            name: HostInput(name, frozenset({group}), {"ansible_host": ADDRESSES.get(name, "10.0.0.99"), **password})
+            for name, group in groups.items()
+        }
+    )
+    assert said(check(wanted, cp1=listening(5000), r1=listening(port, unit=unit))) == found
 
 
 def test_absent_hosts_and_hosts_of_no_role_are_not_checked() -> None:
