@@ -82,7 +82,8 @@ options:
   wait:
     description:
       - Seconds to wait until each Deployment, StatefulSet, DaemonSet, CustomResourceDefinition and APIService of all
-        sets is there in full, also when nothing changed. V(0) does not wait.
+        sets is there in full, also when nothing changed. Pods on a node that is not Ready are not waited for. V(0) does
+        not wait.
     type: int
     default: 0
 extends_documentation_fragment:

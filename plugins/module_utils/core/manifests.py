@@ -45,7 +45,8 @@ HELD_BY_VOLUMES = "slipway.cluster/held-by-volumes"
 # What must be there before what: namespaces and APIs, then what workloads read and run as, then what runs.
 _DEFINITION = "CustomResourceDefinition"
 _FOUNDATIONS = ("Namespace", _DEFINITION)
-WORKLOADS = ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Pod", "Job", "CronJob")
+REPLICATED = ("Deployment", "DaemonSet", "StatefulSet")
+WORKLOADS = (*REPLICATED, "ReplicaSet", "Pod", "Job", "CronJob")
 _HOOKS = ("APIService", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 
 # An object that carries one of these and a newer version in it is somebody's newer one, and is left alone.
@@ -441,6 +442,50 @@ def _daemon_set_lacks(_item: t.Mapping[str, t.Any], status: t.Mapping[str, t.Any
     if updated == wanted and available == wanted:
         return None
     return f"{updated} updated and {available} available on {wanted} nodes"
+
+
+def lacks_only_lost(
+    item: t.Mapping[str, t.Any], found: t.Sequence[t.Mapping[str, t.Any]], down: t.Container[str]
+) -> bool:
+    """Whether all that an unsettled workload lacks is its pods on the nodes ``down``, which Kubernetes counts too.
+
+    ``found`` is what its selector names: pods, also those that are going, and a DaemonSet's ControllerRevisions.
+    """
+    status = item.get("status") or {}
+    pods = [each for each in found if each["kind"] == "Pod"]
+    lost = [pod for pod in pods if pod["spec"].get("nodeName") in down]
+    if not lost or status.get("observedGeneration", 0) < item["metadata"].get("generation", 0):
+        return False
+    if item["kind"] == "DaemonSet":
+        everywhere = status.get("currentNumberScheduled", 0) == status.get("desiredNumberScheduled", 0)
+        revisions = [each for each in found if each["kind"] == "ControllerRevision"]
+        last = _revision_hash(max(revisions, key=lambda each: each["revision"])) if revisions else ""
+        return everywhere and all(_revision_hash(pod) == last and _is_ready(pod) for pod in pods if pod not in lost)
+    if item["kind"] == "Deployment":
+        # Those that are going are no longer counted: others take their place.
+        lost = [pod for pod in lost if not pod["metadata"].get("deletionTimestamp")]
+    wanted = item["spec"].get("replicas", 1)
+    least = min(status.get(name, 0) for name in ("updatedReplicas", "availableReplicas"))
+    return bool(status.get("replicas", 0) == wanted and least >= wanted - len(lost))
+
+
+def _revision_hash(item: t.Mapping[str, t.Any]) -> str:
+    return str((item["metadata"].get("labels") or {}).get("controller-revision-hash", ""))
+
+
+def _is_ready(pod: t.Mapping[str, t.Any]) -> bool:
+    conditions = {each["type"]: each["status"] for each in (pod.get("status") or {}).get("conditions") or ()}
+    return conditions.get("Ready") == "True"
+
+
+def selector_text(selector: t.Mapping[str, t.Any]) -> str:
+    """A LabelSelector as kubectl takes it."""
+    parts = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
+    for each in selector.get("matchExpressions") or ():
+        values = f"({','.join(each.get('values') or ())})"
+        texts = {"In": f"{each['key']} in {values}", "NotIn": f"{each['key']} notin {values}", "Exists": each["key"]}
+        parts.append(texts.get(each["operator"], f"!{each['key']}"))
+    return ",".join(parts)
 
 
 def _definition_lacks(_item: t.Mapping[str, t.Any], status: t.Mapping[str, t.Any]) -> t.Optional[str]:

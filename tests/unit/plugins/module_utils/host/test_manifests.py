@@ -45,6 +45,20 @@ class Api(Kubectl):
         self.cut = cut
         self.calls: list[str] = []
         self.answers = True
+        self.up: dict[str, str] = {}
+        self.pods: list[KubernetesObject] = []
+
+    def nodes(self) -> dict[str, t.Any]:
+        return {
+            "items": [
+                {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}
+                for name, ready in self.up.items()
+            ]
+        }
+
+    def json(self, arguments: t.Sequence[str], **_options: t.Any) -> t.Any:
+        assert arguments == ["get", "pods,controllerrevisions.apps", "--namespace=n", "--selector=app=d"]
+        return {"items": self.pods}
 
     def find(self, refs: t.Iterable[ObjectRef]) -> dict[Key, KubernetesObject] | None:
         self.calls.append("find")
@@ -291,6 +305,22 @@ def test_settling(status: dict[str, int], lack: str) -> None:
         settle_sets(machine, api, [want], timeout=1)
         return
     with pytest.raises(TimeoutError, match=lack):
+        settle_sets(machine, api, [want], timeout=1)
+
+
+@pytest.mark.parametrize("ready", ["True", "Unknown"])
+def test_pods_of_a_node_that_is_down_are_not_waited_for(ready: str) -> None:
+    api = Api()
+    want = wanted(thing("d", "Deployment", spec={"replicas": 2, "selector": {"matchLabels": {"app": "d"}}}))
+    run(api, want)
+    api.held["", "Deployment", "n", "d"]["status"] = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 1}
+    api.up = {"w1": "True", "w2": ready}
+    api.pods = [{"kind": "Pod", "metadata": {"name": "d-1"}, "spec": {"nodeName": "w2"}}]
+    machine = t.cast("t.Any", Patience())
+    if ready == "True":
+        with pytest.raises(TimeoutError, match="2 updated and 1 available"):
+            settle_sets(machine, api, [want], timeout=1)
+    else:
         settle_sets(machine, api, [want], timeout=1)
 
 
