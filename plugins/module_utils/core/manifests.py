@@ -239,6 +239,50 @@ def covers(live: t.Any, wanted: t.Any) -> bool:
     return bool(live == wanted)
 
 
+def owns(live: t.Mapping[str, t.Any], wanted: t.Mapping[str, t.Any]) -> bool:
+    """Whether all that is wanted is still held by our field manager, from the managed fields of what lives.
+
+    Whoever changes a value takes it over, and with a part of what the API treats as one value, such as a selector or a
+    list of rules, the whole of it. An apply would take that back, though all that is wanted is still there.
+    """
+    held = [
+        entry.get("fieldsV1") or {}
+        for entry in live["metadata"].get("managedFields") or ()
+        if (entry.get("manager"), entry.get("operation"), entry.get("apiVersion"))
+        == (FIELD_MANAGER, "Apply", wanted["apiVersion"])
+        and not entry.get("subresource")
+    ]
+    nobodys = ("name", "namespace", *_VOLATILE_METADATA)
+    metadata = {key: value for key, value in wanted["metadata"].items() if key not in nobodys}
+    fields = {key: value for key, value in wanted.items() if key not in ("apiVersion", "kind")}
+    return bool(held) and _holds(held[0], {**fields, "metadata": metadata})
+
+
+def _holds(held: t.Mapping[str, t.Any], wanted: t.Any) -> bool:
+    """The same of one value and its part of ``fieldsV1``; an empty part stands for all of the value."""
+    if not held:
+        return True
+    if isinstance(wanted, dict):
+        return all(f"f:{key}" in held and _holds(held[f"f:{key}"], value) for key, value in wanted.items())
+    return isinstance(wanted, list) and all(_holds_one(held, one) for one in wanted)
+
+
+def _holds_one(held: t.Mapping[str, t.Any], one: t.Any) -> bool:
+    """The same of one element of a list, which has its value or its keys for a name."""
+    for name, part in held.items():
+        kind, _colon, text = name.partition(":")
+        if kind == "v" and json.loads(text) == one:
+            return _holds(part, one)
+        # A key that is not written has the API's default.
+        if (
+            kind == "k"
+            and isinstance(one, dict)
+            and all(one.get(key, it) == it for key, it in json.loads(text).items())
+        ):
+            return _holds(part, one)
+    return False
+
+
 def is_older(item: t.Mapping[str, t.Any], live: t.Mapping[str, t.Any]) -> bool:
     """Whether what lives names a newer release than what is wanted, so that applying would be a downgrade."""
     for name in _RELEASES:

@@ -27,6 +27,7 @@ from ..core.manifests import (
     lacks_only_lost,
     left_alone,
     lookup,
+    owns,
     parse_inventory,
     ref_of,
     selector_text,
@@ -43,7 +44,7 @@ def observe_sets(kubectl: Kubectl, wants: t.Sequence[ManifestSet]) -> list[SetSe
     """What the API holds of all sets: in one call if nothing differs, and one more for what does or must go."""
     wanted = [item for want in wants for item in want.wanted]
     refs = [ref_of(item) for item in wanted]
-    live = kubectl.find([*(inventory_ref(want.name) for want in wants), *refs])
+    live = kubectl.find([*(inventory_ref(want.name) for want in wants), *refs], owners=True)
     if live is None:
         return [SetSeen() for _want in wants]
     inventories = [parse_inventory(live.get(inventory_ref(want.name).key)) for want in wants]
@@ -67,7 +68,7 @@ def _compare(
     """What lives as it is wanted, by key, and what the API must be asked about.
 
     Where the inventory says that this very set was applied to the end, nothing was taken away from it since, so what
-    covers it is the same: that spares the API a dry-run of definitions of a megabyte.
+    covers it and is still ours is the same: that spares the API a dry-run of definitions of a megabyte.
     """
     same: dict[Key, KubernetesObject] = {}
     unsure: list[KubernetesObject] = []
@@ -78,7 +79,7 @@ def _compare(
             held = lookup(live, ref_of(item))
             if ref_of(item).key in alone:
                 continue
-            if held is not None and applied and covers(held, item):
+            if held is not None and applied and covers(held, item) and owns(held, item):
                 same[ref_of(item).key] = held
             elif held is not None:
                 unsure.append(completed(item, held))

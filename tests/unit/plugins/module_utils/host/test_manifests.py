@@ -60,7 +60,7 @@ class Api(Kubectl):
         assert arguments == ["get", "pods,controllerrevisions.apps", "--namespace=n", "--selector=app=d"]
         return {"items": self.pods}
 
-    def find(self, refs: t.Iterable[ObjectRef]) -> dict[Key, KubernetesObject] | None:
+    def find(self, refs: t.Iterable[ObjectRef], *, owners: bool = False) -> dict[Key, KubernetesObject] | None:
         self.calls.append("find")
         found = {ref.key: self.held.get(ref.key) for ref in refs}
         return {key: item for key, item in found.items() if item} if self.answers else None
@@ -91,6 +91,10 @@ class Api(Kubectl):
         merged["metadata"]["uid"] = before["metadata"].get("uid", "made")
         merged["status"] = {"by": "a controller"}
         merged["defaulted"] = True
+        # Every field of an object is one value here.
+        ours: dict[str, t.Any] = {"f:metadata": {}, **{f"f:{name}": {} for name in item}}
+        entry = {"manager": "slipway", "operation": "Apply", "apiVersion": item["apiVersion"], "fieldsV1": ours}
+        merged["metadata"]["managedFields"] = [entry]
         if "theirs" in before:
             merged["theirs"] = before["theirs"]
         return merged
@@ -165,6 +169,19 @@ def test_drift_is_mended() -> None:
     del api.held["", "ConfigMap", "n", "b"]
     assert run(api, want) == ["update ConfigMap n/a", "create ConfigMap n/b"]
     assert api.held["", "ConfigMap", "n", "a"]["data"] == {"x": "y"}
+
+
+def test_what_somebody_added_to_a_value_of_ours_is_drift_and_asked_about() -> None:
+    api = Api()
+    want = wanted(thing("s", "Service", spec={"selector": {"app": "d"}}), thing("a"))
+    run(api, want)
+    live = api.held["", "Service", "n", "s"]
+    live["spec"]["selector"]["typo"] = "x"
+    del live["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]
+    assert run(api, want) == ["update Service n/s"]
+    assert api.held["", "Service", "n", "s"]["spec"] == {"selector": {"app": "d"}}
+    api.calls.clear()
+    assert (run(api, want), api.calls) == ([], ["find"])
 
 
 def test_only_what_carries_our_label_is_pruned() -> None:
@@ -340,7 +357,7 @@ def test_what_does_not_go_away_by_itself_is_not_asked_for_again() -> None:
     live = api.held["", "Deployment", "n", "d"]
     find = api.find
 
-    def noted(refs: t.Iterable[t.Any]) -> t.Any:
+    def noted(refs: t.Iterable[t.Any], **_options: t.Any) -> t.Any:
         listed = list(refs)
         asked.append([ref.name for ref in listed])
         return find(listed)
