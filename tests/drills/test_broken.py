@@ -18,6 +18,22 @@ K = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl"
 DNS, METRICS = "-n kube-system deployment coredns", "-n kube-system deployment metrics-server"
 STORAGE = "-n slipway-storage deployment local-path-provisioner"
 CNI = "/etc/cni/net.d"
+# What w1's kubelet tells is refused.
+SILENCE = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: drill}
+spec:
+  matchConstraints:
+    resourceRules:
+      - {apiGroups: ["", events.k8s.io], apiVersions: ["*"], operations: [CREATE, UPDATE], resources: [events]}
+  validations: [{expression: "request.userInfo.username != 'system:node:w1'"}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: drill}
+spec: {policyName: drill, validationActions: [Deny]}
+"""
 # A file system of its own that can be filled; preflight wants 1 GiB.
 VOLUME, SIZE = "/var/lib/kubelet", "1200m"
 
@@ -64,6 +80,12 @@ KINDS = {
         "add rule inet drill in udp dport 8472 drop'",
         "nft delete table inet drill",
         "pod to pod", "cp1 -> w1: UDP: ", "UDP port 8472", NEED_PODS | WAYS_IN,
+    ),
+    "a kubelet's events are refused": Broken(
+        "cp1",
+        f"{K} apply -f - <<'EOF'\n{SILENCE}EOF\nsleep 10",
+        f"{K} delete validatingadmissionpolicybinding,validatingadmissionpolicy drill",
+        "events", "1 of 2 kubelets; kubelet of w1: told nothing", "journalctl -u kubelet",
     ),
     "metrics-server is stopped": Broken(
         "cp1",
