@@ -15,7 +15,8 @@ description:
   - Objects that left the set are deleted. An inventory of the set, the ConfigMap
     C(kube-system/slipway-manifests-NAME), remembers what belongs to it; only objects that also carry the label
     C(slipway.cluster/set=NAME) are ever deleted.
-  - What differs is decided by the API server's own dry-run, so fields that others own do not count.
+  - What differs is decided by the API server's own dry-run, so fields that others own do not count. It is asked about
+    objects that lack something wanted, or of which somebody else has taken over a field that is wanted.
   - A Secret with the annotation C(slipway.cluster/generate) set to C(certificate) or C(random) gets a self-signed
     certificate (C(tls.crt), C(tls.key)) or a random C(secretkey) when it is made, and keeps it.
   - A CustomResourceDefinition that lives without that label was made by somebody else. It is left as it is, never
@@ -82,7 +83,8 @@ options:
   wait:
     description:
       - Seconds to wait until each Deployment, StatefulSet, DaemonSet, CustomResourceDefinition and APIService of all
-        sets is there in full, also when nothing changed. V(0) does not wait.
+        sets is there in full, also when nothing changed. Pods on a node that is not Ready are not waited for. V(0) does
+        not wait.
     type: int
     default: 0
 extends_documentation_fragment:

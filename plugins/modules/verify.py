@@ -13,8 +13,8 @@ description:
   - Asks every API server, etcd member, controller, kubelet and kube-proxy for its health, and compares Nodes and
     versions with what is expected.
   - Puts up a pod on every node, in a namespace of its own, and has them talk, pod to pod over every pair of nodes, to a
-    Service until every endpoint was met, by DNS names; reads logs, runs a command, makes a pod unready for a while,
-    deletes a pod, kills another.
+    Service until every endpoint was met, by DNS names; reads logs and the events of these pods, runs a command, makes a
+    pod unready for a while, deletes a pod, kills another.
   - Removes the namespace at the end whatever happened. What a killed run left behind is removed by a later one.
   - Fails if any finding is not as it should be, with the cause and a hint for each.
   - Without etcdctl or its certificate on this host etcd is not asked directly; without O(etcd_endpoints) the member of

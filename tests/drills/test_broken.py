@@ -18,13 +18,29 @@ K = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl"
 DNS, METRICS = "-n kube-system deployment coredns", "-n kube-system deployment metrics-server"
 STORAGE = "-n slipway-storage deployment local-path-provisioner"
 CNI = "/etc/cni/net.d"
+# What w1's kubelet tells is refused.
+SILENCE = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: drill}
+spec:
+  matchConstraints:
+    resourceRules:
+      - {apiGroups: ["", events.k8s.io], apiVersions: ["*"], operations: [CREATE, UPDATE], resources: [events]}
+  validations: [{expression: "request.userInfo.username != 'system:node:w1'"}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: drill}
+spec: {policyName: drill, validationActions: [Deny]}
+"""
 # A file system of its own that can be filled; preflight wants 1 GiB.
 VOLUME, SIZE = "/var/lib/kubelet", "1200m"
 
 
 @dataclasses.dataclass(frozen=True)
 class Broken:
-    """What somebody does on a host, how it is undone, and what has to be said.
+    """What somebody does on a host, how it is undone (empty: by apply), and what has to be said.
 
     ``line`` is verify's aspect that names the cause, ``seen`` and ``hint`` are parts of it, ``also`` are other lines
     that may be red too: what depends on it, each of which has to say so.
@@ -65,6 +81,12 @@ KINDS = {
         "nft delete table inet drill",
         "pod to pod", "cp1 -> w1: UDP: ", "UDP port 8472", NEED_PODS | WAYS_IN,
     ),
+    "a kubelet's events are refused": Broken(
+        "cp1",
+        f"{K} apply -f - <<'EOF'\n{SILENCE}EOF\nsleep 10",
+        f"{K} delete validatingadmissionpolicybinding,validatingadmissionpolicy drill",
+        "events", "1 of 2 kubelets; kubelet of w1: told nothing", "journalctl -u kubelet",
+    ),
     "metrics-server is stopped": Broken(
         "cp1",
         f"{K} scale {METRICS} --replicas=0 && "
@@ -77,8 +99,7 @@ KINDS = {
         f"{K} patch -n slipway-ingress daemonset traefik "
         "-p '{\"spec\":{\"template\":{\"spec\":{\"nodeSelector\":{\"nowhere\":\"true\"}}}}}' && "
         f"{K} wait --for=delete pod -n slipway-ingress --all --timeout=90s",
-        f"{K} patch -n slipway-ingress daemonset traefik --type=json "
-        "-p '[{\"op\":\"remove\",\"path\":\"/spec/template/spec/nodeSelector/nowhere\"}]'",
+        "",
         "ingress", "1 of 1 failed", "is Traefik running on that host?", frozenset({"gateway"}),
     ),
     "nobody makes volumes": Broken(
@@ -134,7 +155,10 @@ def test_the_line_for_it_goes_red(cluster: Lab, kind: str) -> None:
         support.shell(cluster, broken.host, broken.script)
         found = red(verified(cluster))
     finally:
-        support.shell(cluster, broken.host, broken.undo)
+        if broken.undo:
+            support.shell(cluster, broken.host, broken.undo)
+        else:
+            support.ansible_run(cluster.inventory, "apply", extra_vars=everything(cluster)).require()
     print(json.dumps(found, indent=1))
     seen, _arrow, hint = found.get(broken.line, "").rpartition(" -> ")
     assert broken.seen in seen, found

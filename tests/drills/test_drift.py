@@ -120,6 +120,18 @@ KINDS = {
         '-p \'[{"op":"replace","path":"/spec/ports/0/targetPort","value":54}]\'',
         "update Service kube-system/kube-dns",
     ),
+    # All that is wanted is still there, and yet the Service leads nowhere, and the account may read nothing.
+    "a Service's selector is narrowed": Drift(
+        "cp1",
+        f'{K} patch service metrics-server -n kube-system -p \'{{"spec":{{"selector":{{"typo":"x"}}}}}}\'',
+        "update Service kube-system/metrics-server",
+    ),
+    "a rule of access is narrowed": Drift(
+        "cp1",
+        f"{K} patch clusterrole slipway:coredns --type=json "
+        '-p \'[{"op":"add","path":"/rules/0/resourceNames","value":["typo"]}]\'',
+        "update ClusterRole slipway:coredns",
+    ),
     "a rule of access is gone": Drift(
         "cp1", f"{K} delete clusterrolebinding slipway:node-bootstrapper", "create ClusterRoleBinding slipway:node-b"
     ),

@@ -17,8 +17,8 @@ from tests.cluster import support
 WORKERS = ("w1", "w2")
 PROMISED = {
     "API servers", "nodes", "etcd", "controllers", "kubelets", "kube-proxy", "metrics", "pod security", "pods start",
-    "pod to pod", "service", "DNS inside", "exec and logs", "network policy", "job and mounts", "ingress", "gateway",
-    "unready pod", "replacement", "rolling update", "bad version", "liveness", "autoscaler", "removal",
+    "pod to pod", "service", "DNS inside", "exec and logs", "events", "network policy", "job and mounts", "ingress",
+    "gateway", "unready pod", "replacement", "rolling update", "bad version", "liveness", "autoscaler", "removal",
 }  # fmt: skip
 # The hosts have no way out; what gives addresses and volumes is off.
 SKIPPED = {"DNS outside", "load balancer", "volume"}

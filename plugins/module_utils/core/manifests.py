@@ -45,7 +45,8 @@ HELD_BY_VOLUMES = "slipway.cluster/held-by-volumes"
 # What must be there before what: namespaces and APIs, then what workloads read and run as, then what runs.
 _DEFINITION = "CustomResourceDefinition"
 _FOUNDATIONS = ("Namespace", _DEFINITION)
-WORKLOADS = ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Pod", "Job", "CronJob")
+REPLICATED = ("Deployment", "DaemonSet", "StatefulSet")
+WORKLOADS = (*REPLICATED, "ReplicaSet", "Pod", "Job", "CronJob")
 _HOOKS = ("APIService", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 
 # An object that carries one of these and a newer version in it is somebody's newer one, and is left alone.
@@ -236,6 +237,50 @@ def covers(live: t.Any, wanted: t.Any) -> bool:
         same = isinstance(live, list) and len(live) == len(wanted)
         return same and all(covers(one, other) for one, other in zip(live, wanted))
     return bool(live == wanted)
+
+
+def owns(live: t.Mapping[str, t.Any], wanted: t.Mapping[str, t.Any]) -> bool:
+    """Whether all that is wanted is still held by our field manager, from the managed fields of what lives.
+
+    Whoever changes a value takes it over, and with a part of what the API treats as one value, such as a selector or a
+    list of rules, the whole of it. An apply would take that back, though all that is wanted is still there.
+    """
+    held = [
+        entry.get("fieldsV1") or {}
+        for entry in live["metadata"].get("managedFields") or ()
+        if (entry.get("manager"), entry.get("operation"), entry.get("apiVersion"))
+        == (FIELD_MANAGER, "Apply", wanted["apiVersion"])
+        and not entry.get("subresource")
+    ]
+    nobodys = ("name", "namespace", *_VOLATILE_METADATA)
+    metadata = {key: value for key, value in wanted["metadata"].items() if key not in nobodys}
+    fields = {key: value for key, value in wanted.items() if key not in ("apiVersion", "kind")}
+    return bool(held) and _holds(held[0], {**fields, "metadata": metadata})
+
+
+def _holds(held: t.Mapping[str, t.Any], wanted: t.Any) -> bool:
+    """The same of one value and its part of ``fieldsV1``; an empty part stands for all of the value."""
+    if not held:
+        return True
+    if isinstance(wanted, dict):
+        return all(f"f:{key}" in held and _holds(held[f"f:{key}"], value) for key, value in wanted.items())
+    return isinstance(wanted, list) and all(_holds_one(held, one) for one in wanted)
+
+
+def _holds_one(held: t.Mapping[str, t.Any], one: t.Any) -> bool:
+    """The same of one element of a list, which has its value or its keys for a name."""
+    for name, part in held.items():
+        kind, _colon, text = name.partition(":")
+        if kind == "v" and json.loads(text) == one:
+            return _holds(part, one)
+        # A key that is not written has the API's default.
+        if (
+            kind == "k"
+            and isinstance(one, dict)
+            and all(one.get(key, it) == it for key, it in json.loads(text).items())
+        ):
+            return _holds(part, one)
+    return False
 
 
 def is_older(item: t.Mapping[str, t.Any], live: t.Mapping[str, t.Any]) -> bool:
@@ -441,6 +486,50 @@ def _daemon_set_lacks(_item: t.Mapping[str, t.Any], status: t.Mapping[str, t.Any
     if updated == wanted and available == wanted:
         return None
     return f"{updated} updated and {available} available on {wanted} nodes"
+
+
+def lacks_only_lost(
+    item: t.Mapping[str, t.Any], found: t.Sequence[t.Mapping[str, t.Any]], down: t.Container[str]
+) -> bool:
+    """Whether all that an unsettled workload lacks is its pods on the nodes ``down``, which Kubernetes counts too.
+
+    ``found`` is what its selector names: pods, also those that are going, and a DaemonSet's ControllerRevisions.
+    """
+    status = item.get("status") or {}
+    pods = [each for each in found if each["kind"] == "Pod"]
+    lost = [pod for pod in pods if pod["spec"].get("nodeName") in down]
+    if not lost or status.get("observedGeneration", 0) < item["metadata"].get("generation", 0):
+        return False
+    if item["kind"] == "DaemonSet":
+        everywhere = status.get("currentNumberScheduled", 0) == status.get("desiredNumberScheduled", 0)
+        revisions = [each for each in found if each["kind"] == "ControllerRevision"]
+        last = _revision_hash(max(revisions, key=lambda each: each["revision"])) if revisions else ""
+        return everywhere and all(_revision_hash(pod) == last and _is_ready(pod) for pod in pods if pod not in lost)
+    if item["kind"] == "Deployment":
+        # Those that are going are no longer counted: others take their place.
+        lost = [pod for pod in lost if not pod["metadata"].get("deletionTimestamp")]
+    wanted = item["spec"].get("replicas", 1)
+    least = min(status.get(name, 0) for name in ("updatedReplicas", "availableReplicas"))
+    return bool(status.get("replicas", 0) == wanted and least >= wanted - len(lost))
+
+
+def _revision_hash(item: t.Mapping[str, t.Any]) -> str:
+    return str((item["metadata"].get("labels") or {}).get("controller-revision-hash", ""))
+
+
+def _is_ready(pod: t.Mapping[str, t.Any]) -> bool:
+    conditions = {each["type"]: each["status"] for each in (pod.get("status") or {}).get("conditions") or ()}
+    return conditions.get("Ready") == "True"
+
+
+def selector_text(selector: t.Mapping[str, t.Any]) -> str:
+    """A LabelSelector as kubectl takes it."""
+    parts = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
+    for each in selector.get("matchExpressions") or ():
+        values = f"({','.join(each.get('values') or ())})"
+        texts = {"In": f"{each['key']} in {values}", "NotIn": f"{each['key']} notin {values}", "Exists": each["key"]}
+        parts.append(texts.get(each["operator"], f"!{each['key']}"))
+    return ",".join(parts)
 
 
 def _definition_lacks(_item: t.Mapping[str, t.Any], status: t.Mapping[str, t.Any]) -> t.Optional[str]:

@@ -18,6 +18,8 @@ from .verify_workload import PAYLOAD
 
 _LONGEST = 200
 _COLUMNS, _DONE_COLUMNS = 120, 36
+# How Go's HTTP client ends where packets are dropped or refused.
+_CUT_OFF = ("deadline exceeded", "timeout", "refused", "no route", "unreachable", "not permitted")
 # What fails because something else does, the most basic first.
 _CAUSES = {
     "kubelets": ("nodes",),
@@ -27,6 +29,7 @@ _CAUSES = {
     "DNS inside": ("nodes", "pod to pod", "kube-proxy", "service"),
     "DNS outside": ("nodes", "pod to pod", "kube-proxy", "service", "DNS inside"),
     "exec and logs": ("nodes", "kubelets"),
+    "events": ("nodes", "kubelets"),
     "unready pod": ("nodes", "controllers", "kubelets", "kube-proxy", "service"),
     "metrics": ("nodes", "kubelets"),
     "job and mounts": ("nodes", "controllers"),
@@ -322,15 +325,55 @@ def judge_streams(trouble: t.Mapping[str, str], execs: int) -> Check:
     )
 
 
-def judge_policy(answer: Answer) -> Check:
-    """Whether a NetworkPolicy has any effect: a fact to know, not a failure."""
-    enforced = bool(answer.trouble)
+def judge_events(listing: t.Mapping[str, t.Any], pods: t.Mapping[str, str]) -> Check:
+    """What is told of ``pods``, each with its node: that the scheduler has placed and its kubelet started them."""
+    told: dict[str, set[str]] = collections.defaultdict(set)
+    count = 0
+    for item in listing.get("items") or ():
+        name = (item.get("involvedObject") or {}).get("name", "")
+        if name in pods:
+            count += 1
+            told[item.get("reason", "")].add(name)
+    nodes = set(pods.values())
+    silent = nodes - {pods[name] for name in told["Started"]}
+    bad = {f"kubelet of {node}": "told nothing" for node in silent}
+    if not told["Scheduled"]:
+        bad["scheduler"] = "told nothing"
+    seen = f"{count} events of {len(pods)} pods: {len(told['Scheduled'])} scheduled, {len(told['Started'])} started"
     return Check(
-        "network policy",
+        "events",
+        bool(pods) and not bad,
+        "read what scheduler and kubelets tell of the pods",
+        "; ".join([f"{seen}, as told by {len(nodes) - len(silent)} of {len(nodes)} kubelets", *_each(bad)]),
+        hint="why they are not taken: journalctl -u kubelet on that node, -u kube-scheduler on control-plane hosts",
+    )
+
+
+def judge_policy(control: Answer, answer: Answer) -> Check:
+    """Whether a NetworkPolicy has any effect: a fact to know, not a failure.
+
+    ``control`` is what the pod that asks was told by one without a wall, ``answer`` what by one behind it.
+    """
+    aspect = "network policy"
+    if control.trouble:
+        return skipped(aspect, f"a pod that no policy walls off was not reached either: {control.trouble}")
+    if answer.trouble and not is_cut_off(answer):
+        return skipped(aspect, f"the pod could not be asked: {answer.trouble}")
+    return Check(
+        aspect,
         ok=True,
         done="connected to a pod that a NetworkPolicy walls off",
-        seen="enforced" if enforced else "not enforced: this pod network ignores NetworkPolicy objects",
+        seen="enforced" if answer.trouble else "not enforced: this pod network ignores NetworkPolicy objects",
     )
+
+
+def is_cut_off(answer: Answer) -> bool:
+    """Whether the pod itself tells that its connection to an address was let wait or refused.
+
+    What the API server says of a pod that it cannot ask names no such connection.
+    """
+    text = answer.errors[0] if answer.errors else ""
+    return re.search(rf'"http://[^"]+": .*({"|".join(_CUT_OFF)})', text) is not None
 
 
 def with_causes(checks: t.Sequence[Check]) -> list[Check]:

@@ -105,13 +105,17 @@ class Kubectl:
             return None
         raise failure(["get", kinds], output)
 
-    def find(self, refs: t.Iterable[ObjectRef]) -> t.Optional[dict[Key, KubernetesObject]]:
-        """Those of the objects that are there, by key; None where no API answers. An unknown kind counts as absent."""
+    def find(self, refs: t.Iterable[ObjectRef], *, owners: bool = False) -> t.Optional[dict[Key, KubernetesObject]]:
+        """Those of the objects that are there, by key; None where no API answers. An unknown kind counts as absent.
+
+        With ``owners`` they have their managed fields.
+        """
         wanted = list(refs)
         if not self.is_installed():
             return None
         while wanted:
             arguments = ["get", "--ignore-not-found", "--output=json", "--filename=-"]
+            arguments += ["--show-managed-fields"] if owners else []
             output = self.run(arguments, stdin=_listing(ref.to_object() for ref in wanted), check=False)
             if output.rc == 0:
                 return index(_items(output.stdout))

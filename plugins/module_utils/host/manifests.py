@@ -8,6 +8,7 @@ import typing as t
 
 from ..core.change import Change
 from ..core.manifests import (
+    REPLICATED,
     WORKLOADS,
     Inventory,
     Key,
@@ -23,13 +24,17 @@ from ..core.manifests import (
     inventory_ref,
     is_held_by_volumes,
     lacks_fields,
+    lacks_only_lost,
     left_alone,
     lookup,
+    owns,
     parse_inventory,
     ref_of,
+    selector_text,
     unsettled,
     volumes_by_class,
 )
+from ..core.nodes import summarize_nodes
 from .generate import generate
 from .kubectl import Kubectl
 from .machine import Machine
@@ -39,7 +44,7 @@ def observe_sets(kubectl: Kubectl, wants: t.Sequence[ManifestSet]) -> list[SetSe
     """What the API holds of all sets: in one call if nothing differs, and one more for what does or must go."""
     wanted = [item for want in wants for item in want.wanted]
     refs = [ref_of(item) for item in wanted]
-    live = kubectl.find([*(inventory_ref(want.name) for want in wants), *refs])
+    live = kubectl.find([*(inventory_ref(want.name) for want in wants), *refs], owners=True)
     if live is None:
         return [SetSeen() for _want in wants]
     inventories = [parse_inventory(live.get(inventory_ref(want.name).key)) for want in wants]
@@ -63,7 +68,7 @@ def _compare(
     """What lives as it is wanted, by key, and what the API must be asked about.
 
     Where the inventory says that this very set was applied to the end, nothing was taken away from it since, so what
-    covers it is the same: that spares the API a dry-run of definitions of a megabyte.
+    covers it and is still ours is the same: that spares the API a dry-run of definitions of a megabyte.
     """
     same: dict[Key, KubernetesObject] = {}
     unsure: list[KubernetesObject] = []
@@ -74,7 +79,7 @@ def _compare(
             held = lookup(live, ref_of(item))
             if ref_of(item).key in alone:
                 continue
-            if held is not None and applied and covers(held, item):
+            if held is not None and applied and covers(held, item) and owns(held, item):
                 same[ref_of(item).key] = held
             elif held is not None:
                 unsure.append(completed(item, held))
@@ -113,7 +118,7 @@ def _complete(
 def settle_sets(machine: Machine, kubectl: Kubectl, wants: t.Sequence[ManifestSet], *, timeout: float) -> None:
     """Wait until every workload and API of the sets is there in full; SlipwayError names the first that is not.
 
-    ``timeout``, in seconds, is for all sets together.
+    Pods on a node that is not Ready are waited for by nobody. ``timeout``, in seconds, is for all sets together.
     """
     waiting = [ref_of(item) for want in wants for item in want.wanted]
 
@@ -124,6 +129,7 @@ def settle_sets(machine: Machine, kubectl: Kubectl, wants: t.Sequence[ManifestSe
             return "the API server does not answer"
         alone = {key for want in wants for key in left_alone(want, live)}
         lacks = [(ref, None if ref.key in alone else _lack(live, ref)) for ref in waiting]
+        lacks = _without_lost(kubectl, live, lacks)
         # Only workloads come and go: definitions of a megabyte are looked at until they are there.
         waiting = [ref for ref, lack in lacks if lack or ref.kind in WORKLOADS]
         return next((f"{ref.text()}: {lack}" for ref, lack in lacks if lack), None)
@@ -135,6 +141,26 @@ def settle_sets(machine: Machine, kubectl: Kubectl, wants: t.Sequence[ManifestSe
         interval=0.5,
         remedy="see kubectl get events --all-namespaces and kubectl describe of that object",
     )
+
+
+def _without_lost(
+    kubectl: Kubectl, live: t.Mapping[Key, KubernetesObject], lacks: t.Sequence[tuple[ObjectRef, t.Optional[str]]]
+) -> list[tuple[ObjectRef, t.Optional[str]]]:
+    """What each object lacks, but not where that is only pods on nodes that are not Ready."""
+    if not any(lack and ref.kind in REPLICATED for ref, lack in lacks):
+        return list(lacks)
+    down = {name for name, node in summarize_nodes(kubectl.nodes()).nodes.items() if not node.ready}
+
+    def is_lost(ref: ObjectRef) -> bool:
+        item = lookup(live, ref) if down and ref.kind in REPLICATED else None
+        if item is None:
+            return False
+        where = f"--namespace={item['metadata']['namespace']}"
+        selector = f"--selector={selector_text(item['spec']['selector'])}"
+        found = kubectl.json(["get", "pods,controllerrevisions.apps", where, selector])
+        return lacks_only_lost(item, found["items"], down)
+
+    return [(ref, None if lack and is_lost(ref) else lack) for ref, lack in lacks]
 
 
 def _lack(live: t.Mapping[Key, KubernetesObject], ref: ObjectRef) -> t.Optional[str]:

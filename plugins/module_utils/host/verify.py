@@ -153,6 +153,7 @@ class _Run:
         yield find("DNS inside", lambda: talk.check_names(self._want.domain))
         yield find("DNS outside", lambda: talk.check_outside(self._want.outside_name))
         yield find("exec and logs", talk.check_streams)
+        yield find("events", talk.check_events)
         yield find("network policy", talk.check_policy)
 
     def _use_addons(self, addons: AddonChecks) -> t.Iterator[Check]:

@@ -23,6 +23,8 @@ _EXECS = 10
 # A pod waits 5 s for each answer, and longer for a name; a broken one must not take the time of all other findings.
 _ASK_SECONDS = 12.0
 _ROUND = 10
+# Where nothing is proved either way, because a question did not get through.
+_DOUBT_SECONDS = 5.0
 # A proxy learns of a new route, and a speaker of a new address, a moment after the API does.
 SOON_SECONDS = 20.0
 _Key = t.TypeVar("_Key")
@@ -123,14 +125,23 @@ class Talk:
         trouble = parallel(ask, self._probes)
         return verify.judge_streams({pod.node: text for pod, text in trouble.items()}, len(chosen))
 
+    def check_events(self) -> Check:
+        """What is told of the pods on every node."""
+        listing = self._kubectl.json(["get", "events", f"--namespace={self._namespace}"])
+        pods = [*self._probes, *self._backends, *self._walled]
+        return verify.judge_events(listing, {pod.name: pod.node for pod in pods})
+
     def check_policy(self) -> Check:
-        """Whether a walled pod can be reached from a pod on its node, which does reach others."""
+        """Whether a walled pod can be reached from a pod on its node, which does reach another one."""
         walled = self._walled[0]
         near = next((pod for pod in self._probes if pod.node == walled.node), self._probes[0])
-        control = self._dial(near, near.ip, HTTP_PORT, "hostname")
-        if control.trouble:
-            return verify.skipped("network policy", f"the pod on {near.node} could not be asked: {control.trouble}")
-        return verify.judge_policy(self._dial(near, walled.ip, HTTP_PORT, "hostname"))
+        other = next((pod for pod in self._backends if pod.node == near.node), self._backends[0])
+
+        def ask() -> Check:
+            control = self._dial(near, other.ip, HTTP_PORT, "hostname")
+            return verify.judge_policy(control, self._dial(near, walled.ip, HTTP_PORT, "hostname"))
+
+        return soon(ask, lambda check: not check.skipped, seconds=_DOUBT_SECONDS)
 
     def kill(self, pod: PodSeen) -> str:
         """Make the pod's program end with an error; why that was not possible, or an empty text.

@@ -26,6 +26,7 @@ from .objects import (
     locked_down,
     namespace,
     namespaced,
+    one_at_a_time,
     probe,
     role,
     role_binding,
@@ -137,7 +138,7 @@ def _controller(image: str) -> KubernetesObject:
         "serviceAccountName": "controller",
         "tolerations": critical_tolerations(),
     }
-    return _workload("Deployment", "controller", pod, {}, {"replicas": 1, "strategy": {"type": "Recreate"}})
+    return _workload("Deployment", "controller", pod, {}, {"replicas": 1, "strategy": one_at_a_time()})
 
 
 def _speaker(image: str, proxy_port: int, config: str) -> KubernetesObject:
@@ -188,7 +189,9 @@ def _speaker(image: str, proxy_port: int, config: str) -> KubernetesObject:
             {"name": "config", "configMap": {"name": "speaker"}},
         ],
     }
-    return _workload("DaemonSet", "speaker", pod, config_hash(config), {})
+    # A pod on a host that is down counts as missing, and never goes: where half of them may be, the others are renewed.
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "51%"}}
+    return _workload("DaemonSet", "speaker", pod, config_hash(config), {"updateStrategy": strategy})
 
 
 def _from_field(name: str, path: str) -> KubernetesObject:

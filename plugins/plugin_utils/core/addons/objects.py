@@ -110,6 +110,14 @@ def critical_tolerations() -> list[KubernetesObject]:
     return [*(dict(each) for each in _CRITICAL), *gone]
 
 
+def one_at_a_time() -> KubernetesObject:
+    """The strategy of a Deployment of one pod, which goes before the next one comes.
+
+    ``Recreate`` would wait until it is gone, which it never is on a host that is down.
+    """
+    return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+
+
 def locked_down(**extra: t.Any) -> KubernetesObject:
     """A container's security context that meets the ``restricted`` standard."""
     return {

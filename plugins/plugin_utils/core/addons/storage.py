@@ -25,6 +25,7 @@ from .objects import (
     locked_down,
     namespace,
     namespaced,
+    one_at_a_time,
     role,
     role_binding,
     rule,
@@ -168,7 +169,7 @@ def _deployment(image: str, helper: str, annotations: dict[str, str]) -> Kuberne
             "replicas": 1,
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": dict(_LABELS)},
-            "strategy": {"type": "Recreate"},
+            "strategy": one_at_a_time(),
             "template": {"metadata": {"labels": dict(_LABELS), "annotations": annotations}, "spec": pod},
         },
     )

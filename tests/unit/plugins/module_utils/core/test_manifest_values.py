@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import typing as t
 
 import pytest
@@ -25,6 +26,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests imp
     is_older,
     lacks_fields,
     left_alone,
+    owns,
     pack,
     parse_set,
     plan_manifests,
@@ -113,6 +115,45 @@ def test_everything_covers_itself(value: t.Any) -> None:
 )
 def test_what_covers_what(live: t.Any, wanted: t.Any, same: bool) -> None:
     assert covers(live, wanted) == same
+
+
+SELECTOR: dict[str, t.Any] = {"f:selector": {}}
+PORTS: dict[str, t.Any] = {"f:ports": {'k:{"port":53,"protocol":"UDP"}': {".": {}, "f:name": {}, "f:port": {}}}}
+PORT = {"name": "dns", "port": 53, "protocol": "UDP"}
+
+
+@pytest.mark.parametrize(
+    ("held", "spec", "ours"),
+    [
+        (SELECTOR, {"selector": {"app": "x"}}, True),
+        ({}, {"selector": {"app": "x"}}, True),
+        (PORTS, {"selector": {"app": "x"}}, False),
+        (PORTS | SELECTOR, {"ports": [{"name": "dns", "port": 53}]}, True),
+        (PORTS, {"ports": [PORT]}, False),
+        (PORTS, {"ports": [{"name": "dns", "port": 54}]}, False),
+        ({"f:hosts": {'v:"a"': {}, 'v:"b"': {}}}, {"hosts": ["a", "b"]}, True),
+        ({"f:hosts": {'v:"a"': {}}}, {"hosts": ["a", "b"]}, False),
+        ({"f:rules": {}}, {"rules": [{"verbs": ["get"]}]}, True),
+        ({"f:pod": {"f:name": {}}}, {"pod": "x"}, False),
+        ({"f:volume": {"f:emptyDir": {}}}, {"volume": {"emptyDir": {}}}, True),
+    ],
+)
+def test_what_is_still_ours(held: dict[str, t.Any], spec: dict[str, t.Any], ours: bool) -> None:
+    want = thing("Service", spec=spec)
+    entry = {
+        "manager": "slipway",
+        "operation": "Apply",
+        "apiVersion": want["apiVersion"],
+        "fieldsV1": {"f:metadata": {"f:annotations": {}}, "f:spec": held},
+    }
+    live = copy.deepcopy(want)
+    live["metadata"]["managedFields"] = [{**entry, "manager": "kubectl-patch", "operation": "Update"}, entry]
+    assert owns(live, want) == ours
+    for other in ({"manager": "other"}, {"operation": "Update"}, {"apiVersion": "v0"}, {"subresource": "status"}):
+        live["metadata"]["managedFields"] = [{**entry, **other}]
+        assert not owns(live, want)
+    del live["metadata"]["managedFields"]
+    assert not owns(live, want)
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,13 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests imp
     comparable,
     inventory_object,
     is_silent,
+    lacks_only_lost,
     lookup,
     parse_inventory,
     parse_set,
     plan_manifests,
     ref_of,
+    selector_text,
     shown,
     unknown_kinds,
     unsettled,
@@ -162,6 +164,75 @@ def test_what_is_not_there_in_full(kind: str, status: dict[str, t.Any], lack: st
     item = thing(kind, status=status, spec={})
     item["metadata"]["generation"] = 1
     assert unsettled(item) == lack
+
+
+def counted(replicas: int, updated: int, available: int) -> dict[str, int]:
+    counts = {"replicas": replicas, "updatedReplicas": updated, "availableReplicas": available}
+    return {"observedGeneration": 1, **counts}
+
+
+def revision(number: int, template: str) -> dict[str, t.Any]:
+    metadata = {"labels": {"controller-revision-hash": template}}
+    return {"kind": "ControllerRevision", "metadata": metadata, "revision": number}
+
+
+def placed(node: str, template: str = "new", *, ready: bool = True, going: bool = False) -> dict[str, t.Any]:
+    metadata = {"labels": {"controller-revision-hash": template}, **({"deletionTimestamp": "now"} if going else {})}
+    return {
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"nodeName": node} if node else {},
+        "status": {"conditions": [{"type": "Ready", "status": str(ready)}]},
+    }
+
+
+EVERYWHERE = {**rolled(2, 2), "currentNumberScheduled": 3}
+DEAD = placed("w2", "old", ready=False)
+REVISIONS = [revision(9, "old"), revision(10, "new"), revision(8, "older")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "pods", "lost"),
+    [
+        ("DaemonSet", EVERYWHERE, [placed("cp1"), placed("w1"), DEAD], True),
+        ("DaemonSet", EVERYWHERE, [placed("cp1"), placed("w1"), placed("w2", ready=False), DEAD], True),
+        ("DaemonSet", EVERYWHERE, [placed("cp1"), placed("w1", "old"), DEAD], False),
+        ("DaemonSet", EVERYWHERE, [placed("cp1"), placed("w1", ready=False), DEAD], False),
+        ("DaemonSet", EVERYWHERE, [placed("cp1"), placed("w1", "old", ready=False, going=True), DEAD], False),
+        ("DaemonSet", EVERYWHERE, [placed("cp1"), placed("", ready=False), DEAD], False),
+        ("DaemonSet", {**EVERYWHERE, "currentNumberScheduled": 2}, [placed("cp1"), DEAD], False),
+        ("DaemonSet", {**EVERYWHERE, "observedGeneration": 0}, [placed("cp1"), placed("w1"), DEAD], False),
+        ("DaemonSet", EVERYWHERE, [placed("cp1"), placed("w1")], False),
+        ("Deployment", counted(3, 3, 2), [placed("cp1"), placed("w1"), DEAD], True),
+        ("Deployment", counted(3, 3, 1), [placed("cp1"), placed("w1"), DEAD], False),
+        ("Deployment", counted(4, 3, 3), [placed("cp1"), placed("w1"), DEAD], False),
+        ("Deployment", counted(3, 3, 2), [placed("w2", ready=False, going=True)], False),
+        ("StatefulSet", counted(3, 2, 2), [placed("w2", ready=False, going=True)], True),
+        ("StatefulSet", counted(2, 2, 2), [placed("w2", ready=False, going=True)], False),
+    ],
+)
+def test_what_a_node_that_is_down_takes_with_it(
+    kind: str, status: dict[str, t.Any], pods: list[dict[str, t.Any]], lost: bool
+) -> None:
+    item = thing(kind, status=status, spec={"replicas": 3})
+    item["metadata"]["generation"] = 1
+    assert lacks_only_lost(item, [*pods, *REVISIONS], {"w2"}) == lost
+
+
+@pytest.mark.parametrize(
+    ("selector", "text"),
+    [
+        ({"matchLabels": {"a": "b", "c": "d"}}, "a=b,c=d"),
+        ({"matchExpressions": [{"key": "a", "operator": "In", "values": ["b", "c"]}]}, "a in (b,c)"),
+        ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}]}, "a notin (b)"),
+        (
+            {"matchExpressions": [{"key": "a", "operator": "Exists"}, {"key": "b", "operator": "DoesNotExist"}]},
+            "a,!b",
+        ),
+    ],
+)
+def test_a_selector_as_kubectl_takes_it(selector: dict[str, t.Any], text: str) -> None:
+    assert selector_text(selector) == text
 
 
 def volume(name: str, storage_class: str, policy: str = "Delete") -> dict[str, t.Any]:

@@ -56,6 +56,14 @@ def seen(**nodes: str) -> NodesSeen:
     return NodesSeen(known=True, nodes={node.name: node for node in found})
 
 
+PODS = {"x": "a", "y": "a", "z": "b"}
+EVENTS = [
+    {"involvedObject": {"name": name}, "reason": reason}
+    for name, reason in (
+        ("x", "Scheduled"), ("x", "Started"), ("y", "Started"), ("x", "Unhealthy"), ("z", "Started"), ("w", "Started"),
+    )
+]  # fmt: skip
+
 GOOD: list[tuple[str, Check, str]] = [
     (
         "api",
@@ -85,12 +93,28 @@ GOOD: list[tuple[str, Check, str]] = [
         "x served by itself but not through the Service, and through it again, as seen from 2 nodes",
     ),
     ("streams", verify.judge_streams({"a": ""}, 1), "logs from 1 nodes, exec on 1"),
-    ("policy", verify.judge_policy(Answer(("walled",))), "not enforced"),
-    ("policy with an engine", verify.judge_policy(Answer(errors=("timeout",))), "enforced"),
+    ("policy", verify.judge_policy(Answer(("x",)), Answer(("walled",))), "not enforced"),
+    (
+        "events",
+        verify.judge_events({"items": EVENTS}, PODS),
+        "5 events of 3 pods: 1 scheduled, 3 started, as told by 2 of 2 kubelets",
+    ),
     ("skipped", verify.skipped("x", "why"), "skipped: why"),
 ]
 
 BAD: list[tuple[str, Check, str]] = [
+    (
+        "no events",
+        verify.judge_events({"items": []}, PODS),
+        "0 of 2 kubelets; kubelet of a: told nothing; kubelet of b: told nothing; scheduler: told nothing",
+    ),
+    (
+        "a kubelet tells nothing",
+        verify.judge_events({"items": EVENTS[:3]}, PODS),
+        "1 of 2 kubelets; kubelet of b: told",
+    ),
+    ("the scheduler tells nothing", verify.judge_events({"items": EVENTS[1:]}, PODS), "2 kubelets; scheduler: told"),
+    ("events of nobody", verify.judge_events({"items": EVENTS}, {}), "0 events of 0 pods"),
     (
         "one api down",
         verify.judge_readyz({"a": None, "b": "refused"}, {"a": "[+]x"}),
@@ -234,6 +258,36 @@ def test_a_table_shows_every_finding_and_the_hint_of_a_failed_one() -> None:
 def test_only_an_address_proves_that_a_name_was_resolved(answer: Answer, said: str) -> None:
     assert said in verify.unresolved(answer)
     assert bool(verify.unresolved(answer)) == bool(said)
+
+
+DIALLED = 'Get "http://10.244.1.3:8080/hostname": '
+
+
+@pytest.mark.parametrize(
+    ("control", "answer", "said"),
+    [
+        ((), (DIALLED + "context deadline exceeded (Client.Timeout exceeded while awaiting headers)",), "enforced"),
+        ((), (DIALLED + "dial tcp 10.244.1.3:8080: i/o timeout",), "enforced"),
+        ((), (DIALLED + "dial tcp 10.244.1.3:8080: connect: connection refused",), "enforced"),
+        ((), (DIALLED + "dial tcp 10.244.1.3:8080: connect: no route to host",), "enforced"),
+        ((), (DIALLED + "EOF",), "skipped: the pod could not be asked: Get"),
+        ((), ("net/http: TLS handshake timeout when asked through the API server",), "could not be asked: net/http"),
+        (
+            (),
+            ("error trying to reach service: dial tcp 10.244.1.2:8080: i/o timeout (status 503)",),
+            "skipped: the pod",
+        ),
+        ((DIALLED + "i/o timeout",), (DIALLED + "i/o timeout",), "skipped: a pod that no policy walls off was not"),
+        (("TLS handshake timeout",), (), "skipped: a pod that no policy walls off was not"),
+    ],
+)
+def test_only_its_own_cut_connection_proves_a_policy(
+    control: tuple[str, ...], answer: tuple[str, ...], said: str
+) -> None:
+    check = verify.judge_policy(Answer(() if control else ("x",), control), Answer((), answer))
+    assert check.ok
+    assert said in check.seen
+    assert check.skipped == (said != "enforced")
 
 
 def test_a_table_is_no_wider_than_a_screen() -> None:

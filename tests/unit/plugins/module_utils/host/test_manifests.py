@@ -45,8 +45,22 @@ class Api(Kubectl):
         self.cut = cut
         self.calls: list[str] = []
         self.answers = True
+        self.up: dict[str, str] = {}
+        self.pods: list[KubernetesObject] = []
 
-    def find(self, refs: t.Iterable[ObjectRef]) -> dict[Key, KubernetesObject] | None:
+    def nodes(self) -> dict[str, t.Any]:
+        return {
+            "items": [
+                {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}
+                for name, ready in self.up.items()
+            ]
+        }
+
+    def json(self, arguments: t.Sequence[str], **_options: t.Any) -> t.Any:
+        assert arguments == ["get", "pods,controllerrevisions.apps", "--namespace=n", "--selector=app=d"]
+        return {"items": self.pods}
+
+    def find(self, refs: t.Iterable[ObjectRef], *, owners: bool = False) -> dict[Key, KubernetesObject] | None:
         self.calls.append("find")
         found = {ref.key: self.held.get(ref.key) for ref in refs}
         return {key: item for key, item in found.items() if item} if self.answers else None
@@ -77,6 +91,10 @@ class Api(Kubectl):
         merged["metadata"]["uid"] = before["metadata"].get("uid", "made")
         merged["status"] = {"by": "a controller"}
         merged["defaulted"] = True
+        # Every field of an object is one value here.
+        ours: dict[str, t.Any] = {"f:metadata": {}, **{f"f:{name}": {} for name in item}}
+        entry = {"manager": "slipway", "operation": "Apply", "apiVersion": item["apiVersion"], "fieldsV1": ours}
+        merged["metadata"]["managedFields"] = [entry]
         if "theirs" in before:
             merged["theirs"] = before["theirs"]
         return merged
@@ -151,6 +169,19 @@ def test_drift_is_mended() -> None:
     del api.held["", "ConfigMap", "n", "b"]
     assert run(api, want) == ["update ConfigMap n/a", "create ConfigMap n/b"]
     assert api.held["", "ConfigMap", "n", "a"]["data"] == {"x": "y"}
+
+
+def test_what_somebody_added_to_a_value_of_ours_is_drift_and_asked_about() -> None:
+    api = Api()
+    want = wanted(thing("s", "Service", spec={"selector": {"app": "d"}}), thing("a"))
+    run(api, want)
+    live = api.held["", "Service", "n", "s"]
+    live["spec"]["selector"]["typo"] = "x"
+    del live["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]
+    assert run(api, want) == ["update Service n/s"]
+    assert api.held["", "Service", "n", "s"]["spec"] == {"selector": {"app": "d"}}
+    api.calls.clear()
+    assert (run(api, want), api.calls) == ([], ["find"])
 
 
 def test_only_what_carries_our_label_is_pruned() -> None:
@@ -294,6 +325,22 @@ def test_settling(status: dict[str, int], lack: str) -> None:
         settle_sets(machine, api, [want], timeout=1)
 
 
+@pytest.mark.parametrize("ready", ["True", "Unknown"])
+def test_pods_of_a_node_that_is_down_are_not_waited_for(ready: str) -> None:
+    api = Api()
+    want = wanted(thing("d", "Deployment", spec={"replicas": 2, "selector": {"matchLabels": {"app": "d"}}}))
+    run(api, want)
+    api.held["", "Deployment", "n", "d"]["status"] = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 1}
+    api.up = {"w1": "True", "w2": ready}
+    api.pods = [{"kind": "Pod", "metadata": {"name": "d-1"}, "spec": {"nodeName": "w2"}}]
+    machine = t.cast("t.Any", Patience())
+    if ready == "True":
+        with pytest.raises(TimeoutError, match="2 updated and 1 available"):
+            settle_sets(machine, api, [want], timeout=1)
+    else:
+        settle_sets(machine, api, [want], timeout=1)
+
+
 def test_what_is_somebody_elses_is_not_waited_for() -> None:
     release = {"annotations": {"gateway.networking.k8s.io/bundle-version": "v1.6.3"}}
     policy = {"apiVersion": "v1", "kind": "Policy", "metadata": {"name": "p", **release}}
@@ -310,7 +357,7 @@ def test_what_does_not_go_away_by_itself_is_not_asked_for_again() -> None:
     live = api.held["", "Deployment", "n", "d"]
     find = api.find
 
-    def noted(refs: t.Iterable[t.Any]) -> t.Any:
+    def noted(refs: t.Iterable[t.Any], **_options: t.Any) -> t.Any:
         listed = list(refs)
         asked.append([ref.name for ref in listed])
         return find(listed)

@@ -65,6 +65,11 @@ class Cluster:
             },
         }
 
+    def told(self) -> list[str]:
+        """The pods whose kubelets tell of them."""
+        silent = "w1" if "events" in self.broken else ""
+        return [name for name, pod in self.pods.items() if pod["spec"]["nodeName"] != silent]
+
     def node_list(self) -> Json:
         def node(name: str) -> Json:
             status = str(not (name == "w2" and "w2" in self.broken))
@@ -111,6 +116,8 @@ class Cluster:
                 backends = backends[self.asked[source["metadata"]["name"]] % len(backends) :][:1]
             return {"responses": [backends[(number + tries) % len(backends)] for number in range(max(tries, 1))]}
         target = next(pod for pod in self.pods.values() if pod["status"]["podIP"] == host)
+        if "alone" in self.broken and target is not source:
+            return {"errors": [f'Get "http://{host}:8080/hostname": dial tcp {host}:8080: i/o timeout']}
         crossing = target["spec"]["nodeName"] != source["spec"]["nodeName"]
         if "w1" in (target["spec"]["nodeName"], source["spec"]["nodeName"]) and crossing and "pods" in self.broken:
             return {"errors": ["read udp: i/o timeout"]}
@@ -124,7 +131,6 @@ ADDONS = ("metrics", "pod security", "ingress", "gateway", "load balancer", "vol
 EVENT = {"type": "Warning", "reason": "Failed", "message": "no such image", "involvedObject": {"name": "probe-1"}}
 FIXED: dict[str, Json] = {
     "service": {"spec": {"clusterIP": "10.96.1.1"}},
-    "events": {"items": [EVENT]},
     "job": {"status": {"succeeded": 1}},
 }
 
@@ -145,6 +151,12 @@ class FakeKubectl:
         cluster, what = self.cluster, arguments[1]
         if what == "pods":
             return {"items": list(cluster.pods.values())}
+        if what == "events":
+            told = {"Scheduled": list(cluster.pods), "Started": cluster.told()}
+            events = [
+                {"reason": reason, "involvedObject": {"name": name}} for reason, names in told.items() for name in names
+            ]
+            return {"items": [EVENT, *events]}
         if what in FIXED:
             return FIXED[what]
         if what == "leases":
@@ -253,6 +265,7 @@ def test_a_cluster_that_works(run: t.Callable[..., dict[str, Check]]) -> None:
         ("kube-proxy", {"kube-proxy"}, "w1: connection refused (status 503)"),
         ("endpoint", {"service", "unready pod", "replacement"}, "never reached backend-"),
         ("dns", {"DNS inside"}, "no such host"),
+        ("events", {"events"}, "as told by 2 of 3 kubelets; kubelet of w1: told nothing"),
         ("headless", {"DNS inside"}, "from cp1: never reached backend-"),
         ("sent to", {"unready pod"}, "while it was not ready, from cp1: led to backend-"),
         ("deaf", {"unready pod"}, "did not take make-not-serving: refused (status 503)"),
@@ -313,6 +326,17 @@ def test_what_passes_by_itself_is_no_failure_but_told(
     assert failed(checks) == set()
     assert len(pauses) == 1
     assert len([check for check in checks.values() if "(at first: " in check.seen]) == 1
+
+
+def test_a_pod_that_reaches_nobody_proves_no_policy(
+    run: t.Callable[..., dict[str, Check]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    found = run(Cluster("alone"))["network policy"]
+    assert found.skipped
+    assert "a pod that no policy walls off was not reached either" in found.seen
 
 
 def test_patience_is_shared_by_all_findings(

@@ -186,6 +186,16 @@ def test_on_its_hosts_two_pods_can_share_the_ports() -> None:
     assert {"name": "KUBERNETES_SERVICE_HOST", "value": "127.0.0.1"} in container["env"]
 
 
+def test_a_pod_on_a_host_that_is_down_keeps_no_other_from_being_renewed() -> None:
+    for entry in everything().values():
+        for name, item in objects(entry).items():
+            if item["kind"] == "Deployment":
+                assert item["spec"].get("strategy", {}).get("type") != "Recreate", name
+            if item["kind"] == "DaemonSet":
+                limits = item["spec"]["updateStrategy"]["rollingUpdate"]
+                assert limits.get("maxSurge") or int(limits["maxUnavailable"].removesuffix("%")) > 50, name
+
+
 def test_each_configuration_has_a_place_of_its_own_to_be_asked_at() -> None:
     probes = []
     for log in (True, False):
