@@ -21,8 +21,9 @@ import typing as t
 from ..core import verify, verify_addons
 from ..core.nodes import NodesSeen
 from ..core.verify import Check
-from ..core.verify_addons import KEPT, READER, REQUESTS, WRITER, Asked, Holder, Kept, Reply
+from ..core.verify_addons import KEPT, READER, REQUESTS, WRITER, Asked, Holder, Kept, Reply, Way
 from .api_proxy import ApiProxy
+from .facts import ask_ip
 from .generate import self_signed
 from .kubectl import Kubectl
 from .machine import Machine, still_lacking
@@ -126,21 +127,39 @@ class AddonChecks:
     def check_balanced(self) -> Check:
         """An address for a Service: asked for on the network itself, then over HTTP.
 
-        Where nobody answers it may be this very host that would: then it is seen to announce the address.
+        Where nobody answers it may be this very host that would: then it is seen to announce the address. No network of
+        this host's can be asked for an address behind a router: then a node has to say that it announces it.
         """
         if not self._want.load_balancer:
             return verify.skipped("load balancer", "slipway_load_balancer has no pools")
         address = self._address_of(self._namespace, verify_addons.BALANCED)
-        holder = Holder(who_has(address)) if address else Holder()
-        if address and not holder.hardware:
+        way = verify_addons.way_of(ask_ip(self._machine, "-4", "route", "get", address)) if address else Way()
+        if not way.reachable:
+            return verify.skipped("load balancer", f"this host has no route to {address}, which a Service was given")
+        if way.router:
+            holder = Holder(router=way.router, nodes=soon(self._announcers))
+        else:
+            address, holder = self._holder(address)
+        get = functools.partial(fetch, address, 80, address, "/hostname")
+        # A Service that was just made is on the network before the proxies know of it.
+        first = [] if holder.trouble else [soon(get, lambda reply: not reply.trouble)]
+        replies = [*first, *(get() for _each in range(REQUESTS - 1))] if first else []
+        return verify_addons.judge_balanced(address, holder, replies, self._want.load_balancer)
+
+    def _holder(self, address: str) -> tuple[str, Holder]:
+        """Who has the Service's address on a network of this host, and the address, which may have become another."""
+        if not address:
+            return "", Holder()
+        holder = Holder(who_has(address))
+        if not holder.hardware:
             address, holder = self._announced()
         if address and not holder.hardware:
             holder = Holder(soon(lambda: who_has(address)))
-        get = functools.partial(fetch, address, 80, address, "/hostname")
-        # A Service that was just made is on the network before the proxies know of it.
-        first = [soon(get, lambda reply: not reply.trouble)] if holder.hardware else []
-        replies = [*first, *(get() for _each in range(REQUESTS - 1))] if holder.hardware else []
-        return verify_addons.judge_balanced(address, holder, replies, self._want.load_balancer)
+        return address, holder
+
+    def _announcers(self) -> tuple[str, ...]:
+        """The nodes that say they announce the Service."""
+        return verify_addons.announcers(self._kubectl.json(["get", "events", self._where]))
 
     def _announced(self) -> tuple[str, Holder]:
         """The Service's address when it is made anew, and what this host itself then says of it on the network."""

@@ -78,10 +78,18 @@ class Kubectl:
     def apply(self, objects: t.Sequence[t.Mapping[str, t.Any]]) -> None:
         self.done += [f"apply {item['metadata']['name']}" for item in objects]
 
-    def json(self, _arguments: t.Sequence[str]) -> t.Any:
+    def json(self, arguments: t.Sequence[str]) -> t.Any:
+        if arguments[1] == "events":
+            return {"items": [ANNOUNCED]}
         return {"status": {"loadBalancer": {"ingress": [{"ip": self.address}] if self.address else []}}}
 
 
+ANNOUNCED = {
+    "involvedObject": {"kind": "Service", "name": BALANCED},
+    "reason": "nodeAssigned",
+    "message": 'announcing from node "w1" with protocol "layer2"',
+}
+ON_LINK = [{"dst": HELD, "dev": "eth0"}]
 MADE_ANEW = [f"delete service {BALANCED}", f"apply {BALANCED}"]
 
 
@@ -104,6 +112,7 @@ def test_nobodys_answer_is_followed_by_a_look_at_this_host(
     kubectl = Kubectl(HELD if answers else "")
     told = iter(answers)
     monkeypatch.setattr(verify_addons, "soon", asked)
+    monkeypatch.setattr(verify_addons, "ask_ip", lambda _machine, *_arguments: ON_LINK)
     monkeypatch.setattr(verify_addons, "who_has", lambda _address: next(told))
     monkeypatch.setattr(verify_addons, "listening", contextlib.nullcontext)
     monkeypatch.setattr(verify_addons, "announced_here", lambda _wire, _address: announced)
@@ -114,6 +123,30 @@ def test_nobodys_answer_is_followed_by_a_look_at_this_host(
     assert seen in check.seen
     assert check.ok == seen.startswith("is at")
     assert kubectl.done == done
+
+
+@pytest.mark.parametrize(
+    ("routes", "seen", "skipped"),
+    [
+        (
+            [{"dst": HELD, "gateway": "10.0.1.1"}],
+            "is at w1 by its own word, behind 10.0.1.1; 12 requests, 1 pods",
+            False,
+        ),
+        ([], f"this host has no route to {HELD}", True),
+    ],
+)
+def test_an_address_on_no_network_of_this_host_is_not_asked_for_there(
+    monkeypatch: pytest.MonkeyPatch, routes: list[dict[str, t.Any]], seen: str, *, skipped: bool
+) -> None:
+    monkeypatch.setattr(verify_addons, "ask_ip", lambda _machine, *_arguments: routes)
+    monkeypatch.setattr(verify_addons, "who_has", lambda _address: "")
+    monkeypatch.setattr(verify_addons, "fetch", lambda *_arguments: Reply(200, "backend-1"))
+    nobody: t.Any = None
+    kubectl = t.cast("t.Any", Kubectl(HELD))
+    check = AddonChecks(nobody, kubectl, Addons(load_balancer="x"), "n", "image").check_balanced()
+    assert (check.ok, check.skipped) == (True, skipped)
+    assert seen in check.seen
 
 
 def certified(directory: pathlib.Path, name: str, issuer: str, *options: str) -> None:
