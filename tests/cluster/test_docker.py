@@ -129,7 +129,7 @@ def test_a_registry_that_no_node_can_pull_from_is_red_without_a_docker_host_too(
             ("registry1", "systemctl stop slipway-registry"),
             ("registry1", "systemctl start slipway-registry"),
         ),
-        "401": (
+        "authorization failed": (
             ("cp1", f"cp {hosts} /root/ && sed -i 's/Basic .*\"/Basic eDp4\"/' {hosts}"),
             ("cp1", f"cp /root/hosts.toml {hosts}"),
         ),
