@@ -13,8 +13,8 @@ description:
   - Asks every API server, etcd member, controller, kubelet and kube-proxy for its health, and compares Nodes and
     versions with what is expected.
   - Puts up a pod on every node, in a namespace of its own, and has them talk, pod to pod over every pair of nodes, to a
-    Service until every endpoint was met, by DNS names; reads logs and the events of these pods, runs a command, makes a
-    pod unready for a while, deletes a pod, kills another.
+    Service until every endpoint was met, by DNS names; has every node ask each registry, reads logs and the events of
+    these pods, runs a command, makes a pod unready for a while, deletes a pod, kills another.
   - Removes the namespace at the end whatever happened. What a killed run left behind is removed by a later one.
   - Fails if any finding is not as it should be, with the cause and a hint for each.
   - Without etcdctl or its certificate on this host etcd is not asked directly; without O(etcd_endpoints) the member of
@@ -84,6 +84,13 @@ options:
         description: The Pod Security level of namespaces without labels.
         type: str
         default: ""
+  registries:
+    description:
+      - HOST:PORT of registries. Every node's containerd is made to look into each, with the CA and the login that it
+        has for it, for an image that nobody has pushed. Nothing is pulled.
+    type: list
+    elements: str
+    default: []
   timeout:
     description:
       - Seconds that each wait may take, such as the one for the pods to start.
@@ -189,6 +196,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "outside_name": {"type": "str", "default": "kubernetes.io"},
     "timeout": {"type": "int", "default": 60},
     "full": {"type": "bool", "default": False},
+    "registries": {"type": "list", "elements": "str", "default": []},
     "addons": {
         "type": "dict",
         "default": {},
@@ -221,6 +229,7 @@ def parse(params: dict[str, t.Any]) -> VerifyWant:
         etcd=Etcdctl.from_params(Machine(), params),
         timeout=params["timeout"],
         addons=Addons(**expected),
+        registries=tuple(params["registries"]),
         full=params["full"],
     )
 

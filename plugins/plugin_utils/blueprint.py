@@ -497,6 +497,7 @@ def _groups(node: Node, spec: ClusterSpec, plan: planner.Blueprint) -> dict[str,
         "control_plane": node.control_plane,
         "etcd": node.etcd,
         "registry": node.registry,
+        "metrics": "metrics" in plan.hosts[node.host],
         "node": spec.nodes[node.host].is_node,
     }
     roles = [role for role in has if has[role]]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import collections.abc
 import json
 import pathlib
@@ -16,6 +17,27 @@ from tests.cluster import support
 
 PASSWORD = "a-password-of-tests"
 CONTAINER = "keeps-running"
+REPOSITORY = "slipway-verify/hello"
+# What a verification that was killed has left: a container, and what it has pushed, by a tag that says when.
+LEFT = """\
+mkdir -p /root/l/root && cd /root/l
+cp --parents -L /bin/sleep $(ldd /bin/sleep | grep -o '/[^ )]*') root
+printf 'FROM scratch\nLABEL slipway.cluster.verify=true\nCOPY root/ /\nCMD ["/bin/sleep", "3600"]\n' > Dockerfile
+docker build --quiet --tag {image} .
+docker push --quiet {image}
+docker run --detach --name slipway-verify {image}
+"""
+LIST_TAGS = """\
+import ssl, sys, urllib.error, urllib.request
+host, repository, basic = sys.argv[1:]
+request = urllib.request.Request(f"https://{host}/v2/{repository}/tags/list")
+request.add_header("Authorization", f"Basic {basic}")
+context = ssl.create_default_context(cafile="/etc/slipway-registry/ca.crt")
+try:
+    print(urllib.request.urlopen(request, context=context).read().decode())
+except urllib.error.HTTPError as error:
+    print("{}" if error.code == 404 else error)
+"""
 IMAGE = "tests/keeps-running:1"
 
 
@@ -67,15 +89,65 @@ def test_no_password_is_said_or_left_on_the_controller(lab: Lab, applied: tuple[
     assert "slipway:$2b$10$" in support.on(lab, "registry1", "cat", "/etc/slipway-registry/htpasswd")
 
 
+def verified(inventory: pathlib.Path) -> dict[str, dict[str, t.Any]]:
+    """verify's findings by aspect."""
+    said = json.loads(support.slipway("verify", "-i", str(inventory), "--json").out)
+    return {check["aspect"]: check for check in said["checks"]}
+
+
+def tags(lab: Lab) -> t.Any:
+    """The tags of what verify pushes that are in the registry."""
+    basic = base64.b64encode(f"slipway:{PASSWORD}".encode()).decode()
+    said = support.on(lab, "registry1", "python3", "-", registry_of(lab), REPOSITORY, basic, stdin=LIST_TAGS)
+    return json.loads(said).get("tags")
+
+
 def test_docker_builds_pushes_and_the_cluster_runs_it(lab: Lab, applied: tuple[support.Run, support.Run]) -> None:
-    said = json.loads(support.slipway("verify", "-i", str(lab.inventory), "--json").require().out)
-    found = {check["aspect"]: check for check in said["checks"]}
+    left = f"{registry_of(lab)}/{REPOSITORY}:hello-1000000000-left"
+    support.shell(lab, "docker1", LEFT.format(image=left), timeout=180)
+    assert tags(lab) == ["hello-1000000000-left"]
+    found = verified(lab.inventory)
     for aspect in ("docker build", "docker run", "docker restart policy", "docker push", "image from the registry"):
         assert found[aspect]["ok"], found[aspect]
+    assert found["registry"]["seen"] == "1 of 1 answers: 1 registries from 1 nodes"
+    assert found["registry afterwards"]["seen"] == "1 of 1 registries, 1 images of earlier runs"
     assert "pods start" in found
+    assert all(check["ok"] for check in found.values()), found
     assert docker(lab, "ps", "--all", "--quiet") == ""
     assert docker(lab, "images", "--quiet") == ""
-    assert support.ask(lab, "cp1", *support.KUBECTL, "get", "namespace", "slipway-verify-image").returncode != 0
+    assert not tags(lab)
+    assert not support.objects(lab, "namespaces", "--selector=slipway.cluster/verify")
+
+
+def test_a_registry_that_no_node_can_pull_from_is_red_without_a_docker_host_too(
+    lab: Lab, applied: tuple[support.Run, support.Run], tmp_path: pathlib.Path
+) -> None:
+    alone = support.inventory_of(lab, {"cp1", "registry1"}, tmp_path / "inventory.yml")
+    hosts = f"/etc/containerd/certs.d/{registry_of(lab)}/hosts.toml"
+    broken = {
+        "connection refused": (
+            ("registry1", "systemctl stop slipway-registry"),
+            ("registry1", "systemctl start slipway-registry"),
+        ),
+        "authorization failed": (
+            ("cp1", f"cp {hosts} /root/ && sed -i 's/Basic .*\"/Basic eDp4\"/' {hosts}"),
+            ("cp1", f"cp /root/hosts.toml {hosts}"),
+        ),
+        "x509": (
+            ("cp1", f"cp {hosts} /root/ && sed -i '/^ca = /d' {hosts}"),
+            ("cp1", f"cp /root/hosts.toml {hosts}"),
+        ),
+    }
+    for words, (breaking, mending) in broken.items():
+        support.shell(lab, *breaking)
+        try:
+            found = verified(alone)
+        finally:
+            support.shell(lab, *mending)
+        print(words, json.dumps(found["registry"]), flush=True)
+        assert [aspect for aspect, check in found.items() if not check["ok"]] == ["registry"]
+        assert f"0 of 1 answers: 1 registries from 1 nodes; {registry_of(lab)} from cp1: " in found["registry"]["seen"]
+        assert words in found["registry"]["seen"]
 
 
 @pytest.mark.parametrize("password", ["", "wrong-password"])

@@ -24,6 +24,7 @@ metadata: {name: theirs, namespace: default}
 spec: {gatewayClassName: of-somebody-else, listeners: [{name: http, port: 80, protocol: HTTP}]}
 """
 NOWHERE = '{"spec":{"template":{"spec":{"nodeSelector":{"nowhere":"true"}}}}}'
+ANYWHERE = '[{"op":"remove","path":"/spec/template/spec/nodeSelector/nowhere"}]'
 SPEAKER = ("daemonset", "speaker", "-n", "slipway-load-balancer")
 
 
@@ -118,7 +119,27 @@ def test_the_host_that_asks_is_seen_to_announce_the_address(lab: Lab, variables:
     print(broken["load balancer"], flush=True)
     assert list(red(broken)) == ["load balancer"]
     assert "nobody on the network answers for it" in broken["load balancer"]["seen"]
+    support.kubectl(lab, "patch", *SPEAKER, "--type=json", "--patch", ANYWHERE)
     support.ansible_run(lab.inventory, "apply", extra_vars=variables).require()
+
+
+def test_an_address_behind_a_router_is_asked_for_by_http(lab: Lab, variables: dict[str, t.Any]) -> None:
+    elsewhere = {**variables, "slipway_load_balancer": {"pools": [{"name": "lab", "addresses": ["198.51.100.8/29"]}]}}
+    support.ansible_run(lab.inventory, "apply", extra_vars=elsewhere).require()
+    router = f"{lab.host('cp1').address.rpartition('.')[0]}.1"
+    support.shell(lab, "cp1", f"ip route add 198.51.100.8/29 via {router}")
+    checks = verified(lab, elsewhere)
+    print(checks["load balancer"], flush=True)
+    assert red(checks) == {}
+    assert f"is at cp1 by its own word, behind {router}; 12 requests, " in checks["load balancer"]["seen"]
+    support.kubectl(lab, "patch", *SPEAKER, "--patch", NOWHERE)
+    support.kubectl(lab, "rollout", "status", *SPEAKER, "--timeout=90s")
+    broken = verified(lab, elsewhere)
+    print(broken["load balancer"], flush=True)
+    assert list(red(broken)) == ["load balancer"]
+    assert "no node says that it announces it" in broken["load balancer"]["seen"]
+    support.kubectl(lab, "patch", *SPEAKER, "--type=json", "--patch", ANYWHERE)
+    support.shell(lab, "cp1", "ip route del 198.51.100.8/29")
 
 
 def test_off_deletes_only_what_slipway_made(lab: Lab, theirs: set[str]) -> None:

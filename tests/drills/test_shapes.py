@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 import json
+import ssl
 import typing as t
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import yaml
 
 from slipway import lab as labs
 from slipway.lab import Lab
-from tests.cluster import support
+from tests.cluster import scraping, support
 
 STARTED = ("systemctl", "show", "--property=ActiveEnterTimestampMonotonic,MainPID", "kubelet.service")
 
@@ -64,6 +67,43 @@ def test_etcd_runs_on_hosts_of_its_own(tmp_path: Path) -> None:
         lost_and_found(lab, "etcd3")
         assert support.members(lab, "etcd1") == dict.fromkeys(etcd, False)
         support.slipway("verify", "-i", str(lab.inventory)).require()
+
+
+def test_etcd_on_a_host_of_its_own_is_scraped_by_the_documented_credentials() -> None:
+    with support.lab_of(support.lab_name("sh"), etcd=1, workers=0) as lab:
+        scraped_and_closed_again(lab, ["etcd1"])
+
+
+def scraped_and_closed_again(lab: Lab, hosts: t.Sequence[str]) -> None:
+    """With the token and the CA of docs/monitoring.md, and not without; switched off, nothing is left of the gate."""
+    wanted = {"slipway_metrics": {"endpoints": True}}
+    support.ansible_run(lab.inventory, "apply", extra_vars=wanted).require()
+    again = support.ansible_run(lab.inventory, "apply", extra_vars=wanted).require()
+    assert {name: stats.changed for name, stats in again.stats.items()} == dict.fromkeys(again.stats, 0), again.actions
+    files = scraping.run_commands(lab)
+    context = ssl.create_default_context(cadata=files["ca.crt"])
+    for host in hosts:
+        url = f"https://{lab.host(host).address}:6446/metrics/etcd"
+        for token, status in ((files["token"], 200), ("stranger", 401)):
+            request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+            said, text = asked(request, context)
+            assert said == status, (host, text)
+            assert ("etcd_server_has_leader 1" in text) == (status == 200)
+        print(f"{host}: scraped", flush=True)
+    support.ansible_run(lab.inventory, "apply").require()
+    for host in hosts:
+        assert support.ask(lab, host, "ls", "/etc/slipway-metrics").returncode != 0
+        assert support.ask(lab, host, "systemctl", "is-active", "slipway-metrics").returncode != 0
+
+
+def asked(request: urllib.request.Request, context: ssl.SSLContext) -> tuple[int, str]:
+    """Status and text of the answer."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    try:
+        with opener.open(request, timeout=30) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
 
 
 def unwritten(lab: Lab) -> str | None:

@@ -20,8 +20,8 @@ PROMISED = {
     "pod to pod", "service", "DNS inside", "exec and logs", "events", "network policy", "job and mounts", "ingress",
     "gateway", "unready pod", "replacement", "rolling update", "bad version", "liveness", "autoscaler", "removal",
 }  # fmt: skip
-# The hosts have no way out; what gives addresses and volumes is off.
-SKIPPED = {"DNS outside", "load balancer", "volume"}
+# The hosts have no way out; what gives addresses and volumes is off, and there is no registry.
+SKIPPED = {"DNS outside", "load balancer", "registry", "volume"}
 KINDS = "namespaces,pods,services,deployments,horizontalpodautoscalers,ingresses,httproutes,networkpolicies,jobs"
 # A node is unreachable after 50 s without a word from its kubelet; then the pod waits 10 s instead of 300.
 MOVED_SECONDS = 240

@@ -10,6 +10,7 @@ TREES = (
     "/etc/etcd",
     "/etc/slipway",
     "/etc/slipway-registry",
+    "/etc/slipway-metrics",
     "/etc/containerd",
     "/etc/cni/net.d",
 )
@@ -62,6 +63,7 @@ CERTIFICATES = (
     "/etc/etcd/pki/*",
     "/run/slipway/receiver.*",
     "/etc/slipway-registry/tls.*",
+    "/etc/slipway-metrics/tls.*",
 )
 AUTHORITIES = {
     "kubernetes": "/etc/kubernetes/pki/ca.crt",

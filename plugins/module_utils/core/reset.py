@@ -67,6 +67,7 @@ PATHS = (
     "/etc/kubernetes",
     "/etc/etcd",
     "/etc/slipway-registry",
+    "/etc/slipway-metrics",
     "/etc/modules-load.d/slipway.conf",
     "/etc/systemd/logind.conf.d/99-kubelet.conf",
     "/etc/systemd/system/cri-containerd-.scope.d/50-slipway.conf",

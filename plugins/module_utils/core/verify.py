@@ -25,6 +25,7 @@ _CAUSES = {
     "kubelets": ("nodes",),
     "pods start": ("nodes", "controllers"),
     "pod to pod": ("nodes",),
+    "registry": ("nodes",),
     "service": ("nodes", "pod to pod", "kube-proxy"),
     "DNS inside": ("nodes", "pod to pod", "kube-proxy", "service"),
     "DNS outside": ("nodes", "pod to pod", "kube-proxy", "service", "DNS inside"),
@@ -322,6 +323,28 @@ def judge_streams(trouble: t.Mapping[str, str], execs: int) -> Check:
         "read a pod's log and ran a command in it",
         "; ".join([f"logs from {len(trouble)} nodes, exec on {execs}", *_each(bad)]),
         hint="is a kubelet's serving certificate approved? kubectl get csr, systemctl status slipway-keeper.timer",
+    )
+
+
+def judge_registries(
+    answers: t.Mapping[tuple[str, str], str], nodes: t.Collection[str], registries: t.Collection[str]
+) -> Check:
+    """What each node was told by each registry, by both, empty where it is well; what is not known is not."""
+    bad = {
+        f"{registry} from {node}": answers.get((node, registry), "no answer yet")
+        for node in nodes
+        for registry in registries
+        if answers.get((node, registry), "no answer yet")
+    }
+    total = len(nodes) * len(registries)
+    seen = f"{total - len(bad)} of {total} answers: {len(registries)} registries from {len(nodes)} nodes"
+    return Check(
+        "registry",
+        bool(total) and not bad,
+        "had containerd on every node look into each registry, with its CA and login",
+        "; ".join([seen, *_each(bad)]),
+        hint="on the registry's host see: systemctl status slipway-registry; on that node the files below "
+        "/etc/containerd/certs.d, which apply puts back",
     )
 
 

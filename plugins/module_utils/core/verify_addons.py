@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import collections
 import dataclasses
+import re
 import typing as t
 
 from .verify import Check
@@ -54,10 +55,56 @@ class Holder:
     """Who answers for an address on the network: its ``hardware`` address, empty for nobody.
 
     ``announced`` is how many announcements this very host was seen to send for it: nobody hears its own answers.
+    Where the address lies behind a ``router``, which passes on no ARP, ``nodes`` are those that say they announce it.
     """
 
     hardware: str = ""
     announced: int = 0
+    router: str = ""
+    nodes: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where the address is, as far as that can be seen from here."""
+        if self.router:
+            return f"{', '.join(self.nodes) or 'no node'} by its own word, behind {self.router}"
+        if self.announced:
+            said = f"was seen to say so {self.announced} times"
+            return f"{self.hardware}, this host itself, which {said} and cannot be asked by itself"
+        return self.hardware or "nobody"
+
+    @property
+    def trouble(self) -> str:
+        """Why requests to the address would prove nothing; empty if somebody has it."""
+        if self.router:
+            return "" if self.nodes else "no node says that it announces it (event nodeAssigned of the Service)"
+        return "" if self.hardware else "nobody on the network answers for it (ARP)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How this host sends to an address: whether it can at all, and by which ``router``, none on its own networks."""
+
+    reachable: bool = True
+    router: str = ""
+
+
+def way_of(routes: t.Sequence[t.Mapping[str, t.Any]]) -> Way:
+    """The way, from what ``ip -j route get`` lists; it lists nothing where there is no route."""
+    if not routes:
+        return Way(reachable=False)
+    through = routes[0].get("via") or {}
+    return Way(router=str(routes[0].get("gateway") or through.get("host") or ""))
+
+
+def announcers(events: t.Mapping[str, t.Any]) -> tuple[str, ...]:
+    """The nodes whose speaker says that it announces the Service, from the namespace's events."""
+    said = [
+        re.search(r'from node "([^"]+)"', str(item.get("message", "")))
+        for item in events.get("items") or ()
+        if item.get("reason") == "nodeAssigned" and (item.get("involvedObject") or {}).get("name") == BALANCED
+    ]
+    return tuple(sorted({match.group(1) for match in said if match}))
 
 
 def arp_sender(frame: bytes) -> tuple[str, str]:
@@ -227,20 +274,18 @@ def judge_balanced(address: str, holder: Holder, replies: t.Sequence[Reply], whe
     bad = []
     if not address:
         bad.append("the Service got no address")
-    elif not holder.hardware:
-        bad.append("nobody on the network answers for it (ARP)")
+    elif holder.trouble:
+        bad.append(holder.trouble)
     elif troubles:
         bad.append(f"{len(troubles)} of {len(replies)} requests failed: {troubles[0]}")
     pods = {reply.text for reply in replies if not reply.trouble}
-    place = holder.hardware or "nobody"
-    if holder.announced:
-        place += f", this host itself, which was seen to say so {holder.announced} times and cannot be asked by itself"
-    seen = f"{address or 'none'} is at {place}; {len(replies) - len(troubles)} requests, {len(pods)} pods"
+    asked = "read which node announces it" if holder.router else "asked the network who has it (ARP)"
+    seen = f"{address or 'none'} is at {holder.place}; {len(replies) - len(troubles)} requests, {len(pods)} pods"
     workload = "deployment/controller" if not address else "daemonset/speaker"
     return Check(
         "load balancer",
         not bad,
-        "gave a Service an address, asked the network who has it (ARP), and sent requests to it from this node",
+        f"gave a Service an address, {asked}, and sent requests to it from this node",
         "; ".join([seen, *bad]),
         hint=f"see: kubectl --namespace {where} get pods -o wide, and logs {workload}",
     )

@@ -34,8 +34,9 @@ import typing as t
 import urllib.error
 import urllib.request
 
-SERVING, AUTHORITY = "serving.pem", "ca.crt"
-"""In the credentials' directory: certificate and key of this host, and the CA of the API server and of sources."""
+SERVING, KEY, AUTHORITY = "serving.pem", "serving.key", "ca.crt"
+"""In the credentials' directory: certificate of this host, its key where that is not in the same file, and the CA of
+the API servers and of sources."""
 AT_ONCE = 32
 STALLED_SECONDS = 10
 FRESH_SECONDS = 30
@@ -73,9 +74,12 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """``sources`` maps names to URLs and paths of files; ``api`` is the API server's URL; ``ca`` vouches for both."""
+    """``sources`` maps names to URLs and paths of files; ``ca`` vouches for them and the API servers.
 
-    api: str
+    ``apis`` are the API servers' URLs: the next one is asked where one does not answer.
+    """
+
+    apis: tuple[str, ...]
     sources: t.Mapping[str, str]
     ca: ssl.SSLContext
     let_in: dict[bytes, float] = dataclasses.field(default_factory=dict)
@@ -114,8 +118,14 @@ class Gate:
         return status
 
     def _ask(self, authorization: str) -> int:
+        """What the first API server that can be asked says of it."""
+        return next(
+            (status for status in (self._ask_at(api, authorization) for api in self.apis) if status != 503), 503
+        )
+
+    def _ask_at(self, api: str, authorization: str) -> int:
         headers = {"Authorization": authorization, "Content-Type": "application/json"}
-        asked = urllib.request.Request(self.api + _REVIEWS, json.dumps(_REVIEW).encode(), headers)  # noqa: S310  # https
+        asked = urllib.request.Request(api + _REVIEWS, json.dumps(_REVIEW).encode(), headers)  # noqa: S310  # https
         try:
             with self._opener().open(asked, timeout=STALLED_SECONDS) as response:
                 said = json.load(response)
@@ -217,13 +227,14 @@ class GateHandler(http.server.BaseHTTPRequestHandler):
         """Say nothing per request."""
 
 
-def serve(listen: tuple[str, int], api: str, sources: t.Mapping[str, str], credentials: str) -> GateServer:
+def serve(listen: tuple[str, int], apis: t.Sequence[str], sources: t.Mapping[str, str], credentials: str) -> GateServer:
     """The gate, bound and ready to ``serve_forever``; OSError if there is no certificate or the port is taken."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
-    tls.load_cert_chain(os.path.join(credentials, SERVING))
+    key = os.path.join(credentials, KEY)
+    tls.load_cert_chain(os.path.join(credentials, SERVING), key if os.path.exists(key) else None)
     trusted = ssl.create_default_context(cafile=os.path.join(credentials, AUTHORITY))
-    return GateServer(listen, Gate(api, sources, trusted), tls)
+    return GateServer(listen, Gate(tuple(apis), sources, trusted), tls)
 
 
 def main(arguments: t.Optional[t.Sequence[str]] = None) -> None:
@@ -231,7 +242,7 @@ def main(arguments: t.Optional[t.Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--address", required=True)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--api", required=True, help="URL of the API server")
+    parser.add_argument("--api", action="append", required=True, help="URL of an API server")
     parser.add_argument("--source", action="append", default=[], help="NAME=URL or NAME=/path")
     options = parser.parse_args(arguments)
     sources = dict(source.split("=", 1) for source in options.source)

@@ -4,16 +4,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import datetime
 import json
-import secrets
-import signal
 import time
 import typing as t
 
-from ..core import verify, verify_addons, verify_workload
+from ..core import verify, verify_addons, verify_registry, verify_workload
 from ..core.nodes import NodesSeen, summarize_nodes
 from ..core.problems import SlipwayError
 from ..core.verify import Check
@@ -24,21 +20,21 @@ from .kubectl import Kubectl
 from .machine import Machine, still_lacking
 from .verify_addons import AddonChecks, Addons
 from .verify_full import FullChecks
-from .verify_talk import Talk, message, parallel
+from .verify_space import REMOVAL_SECONDS, check_removal, new_space, now, remove_stale, termination_as_exit
+from .verify_talk import Talk, message, parallel, soon
 
 _PAUSE_SECONDS = 1.0
 # What one call of kubectl may take at least; more where the caller allows a slow cluster more.
 _CALL_SECONDS = 60.0
-# A namespace with pods takes half a minute even where nothing is slow.
-_REMOVAL_SECONDS = 90.0
 
 
 @dataclasses.dataclass(frozen=True)
 class VerifyWant:
     """What the cluster is expected to be. ``nodes`` is name to version, an empty version for any; none: any nodes.
 
-    ``outside_name`` is asked from pods only if this host itself resolves it. ``timeout`` bounds, in seconds, each
-    wait, and the time of all questions that are asked again because the answer was not good.
+    ``outside_name`` is asked from pods only if this host itself resolves it. ``registries`` (HOST:PORT) are asked by
+    every node. ``timeout`` bounds, in seconds, each wait, and the time of all questions that are asked again because
+    the answer was not good.
     """
 
     kubectl: str
@@ -50,20 +46,21 @@ class VerifyWant:
     etcd: Etcdctl
     timeout: float
     addons: Addons = Addons()
+    registries: tuple[str, ...] = ()
     full: bool = False
 
 
 def verify_cluster(machine: Machine, want: VerifyWant) -> list[Check]:
     """All findings; what is put up is taken down in any case, and its end is the last finding."""
     kubectl = Kubectl(machine, want.kubectl, want.kubeconfig, timeout=max(_CALL_SECONDS, want.timeout))
-    with _termination_as_exit():
+    with termination_as_exit():
         patience = _Patience(want.timeout)
         first = patience.find("API servers", lambda: _check_api_servers(kubectl))
         if first.seen.startswith("no API"):
             return [first]
-        namespace = verify_workload.NAMESPACE_PREFIX + secrets.token_hex(3)
+        namespace = new_space()
         run = _Run(machine, kubectl, want, namespace, patience)
-        _remove(kubectl, _stale(kubectl))
+        remove_stale(kubectl)
         checks = [first]
         try:
             with open_proxy(want.kubectl, want.kubeconfig) as proxy:
@@ -73,7 +70,7 @@ def verify_cluster(machine: Machine, want: VerifyWant) -> list[Check]:
         except SlipwayError as error:
             checks.append(Check("verification", ok=False, done="went on with it", seen=str(error)))
         finally:
-            last = _timed("removal", lambda: _check_removal(kubectl, namespace, max(_REMOVAL_SECONDS, want.timeout)))
+            last = _timed("removal", lambda: check_removal(kubectl, namespace, max(REMOVAL_SECONDS, want.timeout)))
         return verify.with_causes([*checks, last])
 
 
@@ -138,6 +135,7 @@ class _Run:
         yield started
         if started.ok:
             talk = Talk(self._kubectl, proxy, self._namespace, self._pods())
+            yield find("registry", lambda: self._check_registries(ready))
             yield from self._talked(talk)
             yield from routeless
             yield from self._use_addons(addons)
@@ -173,6 +171,8 @@ class _Run:
             *verify_workload.workload_objects(**where, nodes=nodes),
             *verify_addons.job_objects(self._namespace, self._want.image, verify_workload.POD_SECURITY),
         ]
+        if self._want.registries:
+            objects.append(verify_registry.pulling_object(self._namespace, self._want.registries))
         return _unmade("workload", "put up pods and Services", lambda: self._kubectl.apply(objects))
 
     def _put_up_addons(self, addons: AddonChecks) -> list[Check]:
@@ -215,8 +215,21 @@ class _Run:
             waiting = [pod.name for app in APPS for pod in verify_workload.pods_of(self._pods(), app) if pod.lack]
             seen = "; ".join([trouble, *verify_workload.warned(events, waiting)])
             return Check("pods start", ok=False, done=done, seen=seen, hint=hint)
-        count = len(self._pods()["items"])
+        count = sum(len(verify_workload.pods_of(self._pods(), app)) for app in APPS)
         return Check("pods start", ok=True, done=done, seen=f"{count} pods ready on {len(ready)} nodes")
+
+    def _check_registries(self, ready: t.Sequence[str]) -> Check:
+        """What each node is told by each registry."""
+        registries = self._want.registries
+        if not registries:
+            return verify.skipped("registry", "the group slipway_registry has no host")
+
+        def look() -> dict[tuple[str, str], str]:
+            return verify_registry.pull_answers(self._pods())
+
+        wanted = {(node, registry) for node in ready for registry in registries}
+        answers = soon(look, lambda found: wanted <= set(found), seconds=self._want.timeout)
+        return verify.judge_registries(answers, ready, registries)
 
     def _check_replacement(self, talk: Talk) -> Check:
         """Delete one backend and kill the program of another; both must serve again."""
@@ -302,7 +315,7 @@ def _check_etcd(etcd: Etcdctl) -> Check:
 
 def _check_controllers(kubectl: Kubectl) -> Check:
     leases = kubectl.json(["get", "leases", "--namespace=kube-system"])
-    return verify.judge_leases(leases, _now())
+    return verify.judge_leases(leases, now())
 
 
 def _check_node_health(proxy: ApiProxy, nodes: NodesSeen, aspect: str, rest: str) -> Check:
@@ -318,31 +331,6 @@ def _check_node_health(proxy: ApiProxy, nodes: NodesSeen, aspect: str, rest: str
         trouble,
         f"on that node see: systemctl status {unit}, journalctl -u {unit}",
     )
-
-
-def _check_removal(kubectl: Kubectl, namespace: str, timeout: float) -> Check:
-    """Take down what was put up, and see that it is gone within ``timeout`` seconds."""
-    done = "removed everything this check has made"
-    try:
-        _remove(kubectl, [namespace], wait=timeout)
-        left = kubectl.json(["get", "namespace", namespace, "--ignore-not-found"])
-    except SlipwayError as error:
-        left = str(error)
-    hint = f"see: kubectl get namespace {namespace} --output=yaml; the next run removes it if it can"
-    if left:
-        return Check("removal", ok=False, done=done, seen=f"namespace {namespace} is still there", hint=hint)
-    return Check("removal", ok=True, done=done, seen=f"namespace {namespace} is gone")
-
-
-def _stale(kubectl: Kubectl) -> list[str]:
-    listing = kubectl.json(["get", "namespaces", f"--selector={verify_workload.VERIFY_LABEL}=true"])
-    return verify_workload.stale_namespaces(listing, _now())
-
-
-def _remove(kubectl: Kubectl, namespaces: t.Sequence[str], *, wait: float = 0) -> None:
-    if namespaces:
-        waiting = [f"--timeout={wait:g}s"] if wait else ["--wait=false"]
-        kubectl.run(["delete", "namespace", "--ignore-not-found", *waiting, *namespaces], timeout=wait + 60)
 
 
 def _unmade(aspect: str, done: str, make: t.Callable[[], None], hint: str = "") -> list[Check]:
@@ -364,23 +352,5 @@ def _timed(aspect: str, step: t.Callable[[], Check]) -> Check:
     return dataclasses.replace(check, seconds=time.monotonic() - start)
 
 
-@contextlib.contextmanager
-def _termination_as_exit() -> t.Iterator[None]:
-    """Let a SIGTERM unwind the stack, so that what was put up is taken down."""
-
-    def leave(number: int, _frame: t.Any) -> None:
-        raise SystemExit(128 + number)
-
-    previous = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
 def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.timezone.utc)

@@ -21,8 +21,9 @@ import typing as t
 from ..core import verify, verify_addons
 from ..core.nodes import NodesSeen
 from ..core.verify import Check
-from ..core.verify_addons import KEPT, READER, REQUESTS, WRITER, Asked, Holder, Kept, Reply
+from ..core.verify_addons import KEPT, READER, REQUESTS, WRITER, Asked, Holder, Kept, Reply, Way
 from .api_proxy import ApiProxy
+from .facts import ask_ip
 from .generate import self_signed
 from .kubectl import Kubectl
 from .machine import Machine, still_lacking
@@ -35,6 +36,8 @@ _ANNOUNCED_SECONDS = 8.0
 _ANNOUNCEMENTS = 2
 _EVERY_PROTOCOL = 0x0003
 _ATTACH_FILTER = 26
+# X509_V_FLAG_PARTIAL_CHAIN (openssl/x509_vfy.h), which has a name in Python from 3.10: what one trusts need be no root.
+_PARTIAL_CHAIN = 0x80000
 # struct sock_filter: load the protocol, compare, take 256 bytes, take nothing (linux/filter.h).
 _ONLY_ARP = ((0x28, 0, 0, 12), (0x15, 0, 1, 0x0806), (0x06, 0, 0, 256), (0x06, 0, 0, 0))
 
@@ -124,21 +127,39 @@ class AddonChecks:
     def check_balanced(self) -> Check:
         """An address for a Service: asked for on the network itself, then over HTTP.
 
-        Where nobody answers it may be this very host that would: then it is seen to announce the address.
+        Where nobody answers it may be this very host that would: then it is seen to announce the address. No network of
+        this host's can be asked for an address behind a router: then a node has to say that it announces it.
         """
         if not self._want.load_balancer:
             return verify.skipped("load balancer", "slipway_load_balancer has no pools")
         address = self._address_of(self._namespace, verify_addons.BALANCED)
-        holder = Holder(who_has(address)) if address else Holder()
-        if address and not holder.hardware:
+        way = verify_addons.way_of(ask_ip(self._machine, "-4", "route", "get", address)) if address else Way()
+        if not way.reachable:
+            return verify.skipped("load balancer", f"this host has no route to {address}, which a Service was given")
+        if way.router:
+            holder = Holder(router=way.router, nodes=soon(self._announcers))
+        else:
+            address, holder = self._holder(address)
+        get = functools.partial(fetch, address, 80, address, "/hostname")
+        # A Service that was just made is on the network before the proxies know of it.
+        first = [] if holder.trouble else [soon(get, lambda reply: not reply.trouble)]
+        replies = [*first, *(get() for _each in range(REQUESTS - 1))] if first else []
+        return verify_addons.judge_balanced(address, holder, replies, self._want.load_balancer)
+
+    def _holder(self, address: str) -> tuple[str, Holder]:
+        """Who has the Service's address on a network of this host, and the address, which may have become another."""
+        if not address:
+            return "", Holder()
+        holder = Holder(who_has(address))
+        if not holder.hardware:
             address, holder = self._announced()
         if address and not holder.hardware:
             holder = Holder(soon(lambda: who_has(address)))
-        get = functools.partial(fetch, address, 80, address, "/hostname")
-        # A Service that was just made is on the network before the proxies know of it.
-        first = [soon(get, lambda reply: not reply.trouble)] if holder.hardware else []
-        replies = [*first, *(get() for _each in range(REQUESTS - 1))] if holder.hardware else []
-        return verify_addons.judge_balanced(address, holder, replies, self._want.load_balancer)
+        return address, holder
+
+    def _announcers(self) -> tuple[str, ...]:
+        """The nodes that say they announce the Service."""
+        return verify_addons.announcers(self._kubectl.json(["get", "events", self._where]))
 
     def _announced(self) -> tuple[str, Holder]:
         """The Service's address when it is made anew, and what this host itself then says of it on the network."""
@@ -267,12 +288,14 @@ class AddonChecks:
         return t.cast("dict[str, Asked]", parallel(ask, self._addresses()))
 
     def _context_of_gateway(self) -> ssl.SSLContext:
-        """Trusts what the Gateway's Secret holds, whatever names stand in it."""
+        """Trusts what the Gateway's Secret holds, whatever names stand in it, and without the root it leads to."""
         where = [f"--namespace={self._want.gateway[0]}", "--ignore-not-found"]
         secret = self._kubectl.json(["get", "secret", "default-certificate", *where])
         encoded = ((secret or {}).get("data") or {}).get("tls.crt", "")
         context = ssl.create_default_context(cadata=base64.b64decode(encoded).decode() or None)
         context.check_hostname = False
+        # Not Python's defaults: before 3.13 they demand a root, from 3.13 extensions that many authorities leave out.
+        context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | _PARTIAL_CHAIN
         return context
 
 

@@ -49,6 +49,8 @@ class Node:
     swap: str
     sysctls: t.Mapping[str, str]
     registry: bool = False
+    is_node: bool = True
+    """Whether a kubelet runs there."""
 
     @property
     def member(self) -> Member:
@@ -202,4 +204,5 @@ def _node(node: NodeSpec, probe: Probe | None, labels: t.Mapping[str, str]) -> N
         swap=node.host.swap,
         sysctls=node.host.sysctls,
         registry=node.registry,
+        is_node=node.is_node,
     )

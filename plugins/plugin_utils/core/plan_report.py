@@ -26,6 +26,7 @@ PHASES = (
     "etcd",
     "control_plane",
     "registry",
+    "metrics",
     "node",
     "network",
     "addons",

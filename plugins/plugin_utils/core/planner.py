@@ -53,6 +53,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import 
     plan_nodes,
 )
 from ansible_collections.slipway.cluster.plugins.module_utils.core.pki import (
+    Certificate,
     PkiSeen,
     PkiWant,
     plan_pki,
@@ -360,6 +361,9 @@ def _plan_host(
     if own.registry:
         params["registry"], own_steps = _plan_registry(context, own, seen)
         steps += own_steps
+    if metrics_gate.wants_own_gate(context.layout, own):
+        params["metrics"], own_steps = _plan_own_gate(context, own, seen)
+        steps += own_steps
     if is_node:
         again = forgotten(context, own.host)
         target = node.proxy_target(context.layout, own)
@@ -447,28 +451,48 @@ def keys_want(context: Context, own: Node) -> PkiWant:
 
 
 def _plan_registry(context: Context, own: Node, seen: Observation) -> tuple[dict[str, t.Any], list[Step]]:
-    """The registry's certificate, which is signed on the leader, and the registry; the user's line stays out of it."""
+    """The registry's certificate and the registry; the user's line stays out of the plan."""
+    leaf = _leaf_want(
+        context, registry.registry_certificate(context.layout, own), registry.UNIT, serving=registry.SERVING
+    )
+    target = registry.registry_target(context.layout)
+    return _plan_signed(context, "registry", leaf, target, seen, registry.registry_waits(context.layout))
+
+
+def _plan_own_gate(context: Context, own: Node, seen: Observation) -> tuple[dict[str, t.Any], list[Step]]:
+    """The metrics gate of a host for etcd alone, and its certificate, which it reads anew every day in any case."""
+    leaf = _leaf_want(context, metrics_gate.own_gate_certificate(context.layout, own), metrics_gate.UNIT)
+    target = metrics_gate.own_gate_target(context.layout, own, program=context.gate)
+    return _plan_signed(context, "metrics", leaf, target, seen, [])
+
+
+def _leaf_want(context: Context, certificate: Certificate, unit: str, serving: str = "") -> LeafWant:
     leader = context.known.get(context.verdict.leader)
     authority = leader.pki.files.get(paths.CA) if leader else None
-    want = LeafWant(
-        registry.registry_certificate(context.layout, own),
+    return LeafWant(
+        certificate,
         issuer=authority.certificate if authority else None,
         renew_fraction=min(context.layout.renew_before_days / context.layout.certificate_days, 1.0),
-        unit=registry.UNIT,
-        serving=registry.SERVING,
+        unit=unit,
+        serving=serving,
     )
-    found = LeafSeen(seen.pki, seen.time, seen.state.units.get(registry.UNIT), seen.state.paths.get(registry.SERVING))
-    target = registry.registry_target(context.layout)
+
+
+def _plan_signed(
+    context: Context,
+    phase: str,
+    want: LeafWant,
+    target: HostState,
+    seen: Observation,
+    waits: list[dict[str, t.Any]],
+) -> tuple[dict[str, t.Any], list[Step]]:
+    """A certificate that is signed on the leader, and the unit that shows it."""
+    found = LeafSeen(seen.pki, seen.time, seen.state.units.get(want.unit), seen.state.paths.get(want.serving))
     changes = plan_state(resolve(target, {**context.values, **context.secrets}), seen.state)
     leaf_changes = (*plan_request(want, found), *plan_issue(want, found))
-    steps = [Step("registry", "certificate", change) for change in leaf_changes]
-    steps += [Step("registry", "component", change) for change in changes]
-    values = {
-        "certificate": want.to_data(),
-        "state": target.to_data(),
-        "values": context.values,
-        "wait": registry.registry_waits(context.layout),
-    }
+    steps = [Step(phase, "certificate", change) for change in leaf_changes]
+    steps += [Step(phase, "component", change) for change in changes]
+    values = {"certificate": want.to_data(), "state": target.to_data(), "values": context.values, "wait": waits}
     return values, steps
 
 

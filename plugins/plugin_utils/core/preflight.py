@@ -196,8 +196,12 @@ def _named(name: str, finding: Finding, ignored: t.AbstractSet[str]) -> Finding:
 
 
 def has_role(node: NodeSpec, role: str) -> bool:
-    """Whether a host has a role; ``node`` stands for every host with a kubelet, ``any`` for every host."""
-    return role == "any" or (node.is_node if role == "node" else role in node.roles)
+    """Whether a host has a role, or one of several with ``|`` between them.
+
+    ``node`` stands for every host with a kubelet, ``any`` for every host.
+    """
+    has = {"any": True, "node": node.is_node}
+    return any(has.get(each, each in node.roles) for each in role.split("|"))
 
 
 def _os(seen: Seen) -> t.Iterator[Finding]:
@@ -390,7 +394,7 @@ def ports(spec: ClusterSpec) -> tuple[Port, ...]:
         Port(10256, "node", "kube-proxy.service"),
         Port(spec.proxy.port, "any", "slipway-proxy.service", loopback),
         Port(spec.registry.port, "registry", "slipway-registry.service"),
-        *([Port(ENDPOINTS_PORT, "node", "slipway-metrics.service")] if spec.metrics.endpoints else []),
+        *([Port(ENDPOINTS_PORT, "node|etcd", "slipway-metrics.service")] if spec.metrics.endpoints else []),
     )
 
 

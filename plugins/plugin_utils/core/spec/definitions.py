@@ -344,8 +344,9 @@ _METRICS = Table(
         Field(
             "endpoints",
             Flag(),
-            "Whether each node gives on port 6446, to those who may get /metrics, what it has on loopback: metrics of "
-            "etcd, scheduler, controller manager, kube-proxy, keeper and Traefik (docs/monitoring.md).",
+            "Whether each node, and each host of etcd, gives on port 6446, to those who may get /metrics, what it has "
+            "on loopback: metrics of etcd, scheduler, controller manager, kube-proxy, keeper and Traefik "
+            "(docs/monitoring.md).",
             False,
         ),
     ),

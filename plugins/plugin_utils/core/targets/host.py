@@ -18,7 +18,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.state import 
 
 from ..addons.objects import NOBODY
 from ..layout import Layout, Node
-from . import paths, registry
+from . import metrics_gate, paths, registry
 from .network import cni_target
 from .text import NOTICE
 
@@ -70,6 +70,7 @@ def host_target(layout: Layout, node: Node) -> HostState:
         state += HostState(directories=(Directory(paths.ADMIN, "0700"),))
         state += _metrics(layout)
     state += _owned(registry.USER, registry.ETC) if node.registry else registry.no_registry_target()
+    state += metrics_gate.own_gate_directory(layout, node)
     if node.control_plane or node.etcd:
         state += HostState(directories=(Directory(f"{paths.PKI}/etcd"),))
     return state

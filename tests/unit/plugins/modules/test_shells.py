@@ -272,11 +272,11 @@ GOOD, BAD = (
 def test_findings_are_told_whether_they_are_good_or_not(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, checks: list[Check], ok: bool
 ) -> None:
-    monkeypatch.setattr(docker_verify, "use_docker", lambda *_: (checks, "host/image@sha256:1"))
+    monkeypatch.setattr(docker_verify, "use_docker", lambda *_: (checks, ["host/image@sha256:1"]))
     result = call(docker_verify, capsys, {"step": "build"})
     assert (result["ok"], result.get("failed", False), result["changed"]) == (ok, not ok, False)
     assert [check["aspect"] for check in result["checks"]] == [check.aspect for check in checks]
-    assert result["image"] == "host/image@sha256:1"
+    assert result["images"] == ["host/image@sha256:1"]
     assert result.get("slipway_report", {}).get("table") == (result["table"] or None)
     assert [problem["remedy"] for problem in result.get("problems", [])] == ([] if ok else ["h"])
 
@@ -284,8 +284,8 @@ def test_findings_are_told_whether_they_are_good_or_not(
 def test_what_only_looks_does_not_even_look_in_check_mode(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(verify, capsys, {"image": "agnhost"}, check=True)["checks"] == []
     result = call(docker_verify, capsys, {"step": "run"}, check=True)
-    assert (result["ok"], result["image"]) == (True, "")
-    assert call(docker_verify, capsys, {"step": "run"})["problems"][0]["found"] == "is not given"
+    assert (result["ok"], result["images"]) == (True, [])
+    assert call(docker_verify, capsys, {"step": "run"})["problems"][0]["found"] == "are not given"
 
 
 # --- documentation ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_addons
     Holder,
     Kept,
     Reply,
+    Way,
+    announcers,
     arp_sender,
     balanced_service,
     claim_object,
@@ -31,6 +33,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_addons
     kept_job,
     privileged_pod,
     route_object,
+    way_of,
 )
 from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_full import (
     Load,
@@ -96,6 +99,9 @@ def test_metrics(listing: dict[str, t.Any] | None, said: str, pods: int, ok: boo
         ("", Holder(), [], False, "got no address", "controller"),
         (HELD, Holder(), [], False, "nobody on the network", "speaker"),
         (HELD, Holder(HARDWARE), [GOOD, REFUSED], False, "1 of 2 requests failed", "speaker"),
+        (HELD, Holder(router="10.0.1.1", nodes=("w1",)), [GOOD], True, "is at w1 by its own word, behind 10.0", ""),
+        (HELD, Holder(router="10.0.1.1", nodes=("w1",)), [REFUSED], False, "1 of 1 requests failed", "speaker"),
+        (HELD, Holder(router="10.0.1.1"), [], False, "no node says that it announces it", "speaker"),
     ],
 )
 def test_balanced(address: str, holder: Holder, replies: list[Reply], ok: bool, part: str, hint: str) -> None:
@@ -103,6 +109,35 @@ def test_balanced(address: str, holder: Holder, replies: list[Reply], ok: bool, 
     assert check.ok == ok
     assert part in check.seen
     assert hint in check.hint
+
+
+@pytest.mark.parametrize(
+    ("routes", "way"),
+    [
+        ([{"dst": HELD, "dev": "eth0", "prefsrc": "10.0.0.11", "flags": [], "uid": 0}], Way()),
+        ([{"dst": HELD, "gateway": "10.0.1.1", "dev": "eth0", "prefsrc": "10.0.1.11"}], Way(router="10.0.1.1")),
+        ([{"dst": HELD, "via": {"family": "inet6", "host": "fe80::1"}, "dev": "eth0"}], Way(router="fe80::1")),
+        ([{"type": "local", "dst": HELD, "dev": "lo"}], Way()),
+        ([], Way(reachable=False)),
+    ],
+)
+def test_the_way_to_an_address(routes: list[dict[str, t.Any]], way: Way) -> None:
+    assert way_of(routes) == way
+
+
+def test_who_announces_a_service_says_so_in_events() -> None:
+    def event(name: str, reason: str, message: str) -> dict[str, t.Any]:
+        return {"involvedObject": {"kind": "Service", "name": name}, "reason": reason, "message": message}
+
+    said = 'announcing from node "{}" with protocol "layer2"'
+    events = [
+        event("balanced", "nodeAssigned", said.format("w2")),
+        event("balanced", "nodeAssigned", said.format("w1")),
+        event("balanced", "IPAllocated", 'Assigned IP from node "x"'),
+        event("theirs", "nodeAssigned", said.format("w3")),
+    ]
+    assert announcers({"items": events}) == ("w1", "w2")
+    assert announcers({}) == ()
 
 
 @pytest.mark.parametrize(

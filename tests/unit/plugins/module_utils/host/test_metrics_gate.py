@@ -119,7 +119,9 @@ def gate(credentials: pathlib.Path, tmp_path: pathlib.Path) -> collections.abc.I
             "keeper": str(tmp_path / "keeper.prom"),
             "missing": str(tmp_path / "none.prom"),
         }
-        server = metrics_gate.serve(("127.0.0.1", 0), f"https://127.0.0.1:{https}", sources, str(credentials))
+        server = metrics_gate.serve(
+            ("127.0.0.1", 0), ["https://127.0.0.1:1", f"https://127.0.0.1:{https}"], sources, str(credentials)
+        )
         yield Window(stack.enter_context(running(server)), str(credentials / metrics_gate.AUTHORITY))
 
 
@@ -159,8 +161,18 @@ def test_sources_that_do_not_answer_are_named(gate: Window) -> None:
     assert gate.get("/metrics/moved", "may")[0] == 302, "a token is not taken elsewhere"
 
 
+def test_a_key_may_lie_beside_its_certificate(credentials: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    key, _mark, certificate = (credentials / metrics_gate.SERVING).read_text().partition("-----BEGIN CERTIFICATE")
+    (tmp_path / metrics_gate.KEY).write_text(key)
+    (tmp_path / metrics_gate.SERVING).write_text(f"-----BEGIN CERTIFICATE{certificate}")
+    (tmp_path / metrics_gate.AUTHORITY).write_bytes((credentials / metrics_gate.AUTHORITY).read_bytes())
+    server = metrics_gate.serve(("127.0.0.1", 0), ["https://127.0.0.1:1"], {}, str(tmp_path))
+    with running(server) as port:
+        assert Window(port, str(tmp_path / metrics_gate.AUTHORITY)).get("/metrics/x")[0] == 401
+
+
 def test_no_api_server_no_metrics(credentials: pathlib.Path) -> None:
-    server = metrics_gate.serve(("127.0.0.1", 0), "https://127.0.0.1:1", {"x": "/etc/hostname"}, str(credentials))
+    server = metrics_gate.serve(("127.0.0.1", 0), ["https://127.0.0.1:1"], {"x": "/etc/hostname"}, str(credentials))
     with running(server) as port:
         assert Window(port, str(credentials / metrics_gate.AUTHORITY)).get("/metrics/x", "may")[0] == 503
 

@@ -55,13 +55,15 @@ class Cluster:
         name = f"{app}-{self.made}"
         ready = str(not (node == "w2" and "w2" in self.broken) and "image" not in self.broken)
         waiting = {"waiting": {"reason": "ErrImageNeverPull"}} if "image" in self.broken else {}
+        if app == "puller":
+            waiting = {"waiting": {"reason": "ErrImagePull", "message": f'"{PULLED}": {self.pull_error(node)}'}}
         self.pods[name] = {
             "metadata": {"name": name, "labels": {"app": app}},
-            "spec": {"nodeName": node},
+            "spec": {"nodeName": node, "containers": [{"name": "it", "image": PULLED}]},
             "status": {
                 "podIP": f"10.244.0.{self.made}",
                 "conditions": [{"type": "Ready", "status": ready}],
-                "containerStatuses": [{"restartCount": 0, "state": waiting}],
+                "containerStatuses": [{"name": "it", "restartCount": 0, "state": waiting}],
             },
         }
 
@@ -69,6 +71,9 @@ class Cluster:
         """The pods whose kubelets tell of them."""
         silent = "w1" if "events" in self.broken else ""
         return [name for name, pod in self.pods.items() if pod["spec"]["nodeName"] != silent]
+
+    def pull_error(self, node: str) -> str:
+        return "connection refused" if "registry" in self.broken and node == "w1" else f"{PULLED}: not found"
 
     def node_list(self) -> Json:
         def node(name: str) -> Json:
@@ -125,6 +130,7 @@ class Cluster:
         return {"responses": [request.partition("msg=")[2] if "echo" in request else target["metadata"]["name"]]}
 
 
+PULLED = "10.0.0.9:5000/slipway-verify/nothing:x"
 ADDONS = ("metrics", "pod security", "ingress", "gateway", "load balancer", "volume")
 
 
@@ -234,6 +240,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, Check]]:
             nodes=options.get("nodes", {}),
             etcd=Etcdctl(Machine(), "", (), "", "", ""),
             timeout=1,
+            registries=options.get("registries", ()),
             full=options.get("full", False),
         )
         return {check.aspect: check for check in verify.verify_cluster(Impatient(), want)}
@@ -249,7 +256,7 @@ def test_a_cluster_that_works(run: t.Callable[..., dict[str, Check]]) -> None:
     cluster = Cluster()
     checks = run(cluster, nodes={"cp1": "v1.37.0", "w1": "", "w2": ""})
     assert failed(checks) == set()
-    assert {aspect for aspect, check in checks.items() if check.skipped} == {"etcd", "DNS outside", *ADDONS}
+    assert {aspect for aspect, check in checks.items() if check.skipped} == {"etcd", "registry", "DNS outside", *ADDONS}
     assert "6 of 6 directed pairs of 3 nodes" in checks["pod to pod"].seen
     assert "9 of 9 answers" in checks["DNS inside"].seen
     assert (cluster.namespaces, cluster.proxies) == ({}, 0)
@@ -280,6 +287,21 @@ def test_what_is_broken_is_found_and_all_is_removed(
     assert failed(checks) == aspects
     assert any(said in checks[aspect].seen for aspect in aspects)
     assert (cluster.namespaces, cluster.proxies) == ({}, 0)
+
+
+@pytest.mark.parametrize(
+    ("broken", "seen"),
+    [
+        ((), "3 of 3 answers: 1 registries from 3 nodes"),
+        (("registry",), "2 of 3 answers: 1 registries from 3 nodes; 10.0.0.9:5000 from w1: connection refused"),
+    ],
+)
+def test_every_node_asks_every_registry(
+    run: t.Callable[..., dict[str, Check]], broken: tuple[str, ...], seen: str
+) -> None:
+    checks = run(Cluster(*broken), registries=("10.0.0.9:5000",))
+    assert checks["registry"].seen == seen
+    assert failed(checks) == set(broken)
 
 
 def test_what_the_longer_questions_lack_is_a_finding_of_its_own(run: t.Callable[..., dict[str, Check]]) -> None:
