@@ -114,7 +114,7 @@ drills: bundle ## The long tests: cut everywhere, other systems, other versions
 	@$(BIN)/pytest -v --tb=short tests/drills 2>&1 | tee $(REPORTS)/drills.log
 
 .PHONY: bench
-bench: bundle ## Measure apply and plan on labs by phase, and kubeadm beside them
+bench: bundle ## Measure apply, plan and verify on labs of 1+2 and 3+3 hosts, and kubeadm beside them
 	@$(BIN)/python -m scripts.bench $(BENCH)
 
 .PHONY: bench-http

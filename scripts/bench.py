@@ -3,9 +3,9 @@
 """Measures from bare hosts to a cluster of use: Slipway, and kubeadm with the same programs, taking turns.
 
 Both start with bare hosts and the bundle at hand, and end when all Nodes are Ready and DNS answers on every host, with
-nothing else in the cluster. Of Slipway also a second apply and a plan, and what ingress, and metrics with it, add:
-seconds by phase, results per host and the controller's CPU. Prints tables and writes JSON beside them; the labs are
-taken down again. Run it as ``make bench`` or ``python -m scripts.bench --help``.
+nothing else in the cluster. Of Slipway also a second apply, a plan and a verify (its quick set), and what ingress, and
+metrics with it, add: seconds by phase, results per host and the controller's CPU. Prints tables and writes JSON beside
+them; the labs are taken down again. Run it as ``make bench`` or ``python -m scripts.bench --help``.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ WITH_ADDONS = {"slipway_metrics": {"enabled": True}, "slipway_ingress": {"enable
 OUR_KUBECTL = ("/opt/slipway/kubectl/current/kubectl", "--kubeconfig=/etc/kubernetes/admin.conf")
 USE = pathlib.Path(__file__).with_name("bench_look.py").read_text(encoding="utf-8")
 WAIT_SECONDS = 300
+SHAPES = ("1+2", "3+3")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,8 +138,8 @@ def measure_ours(lab: Lab, shape: str, side: str, playbook: str, name: str) -> M
 
 
 def run_ours(lab: Lab, shape: str, side: str) -> list[Measurement]:
-    """First apply, second apply, plan."""
-    runs = (("apply", "first apply"), ("apply", "second apply"), ("plan", "plan"))
+    """First apply, second apply, plan, verify."""
+    runs = (("apply", "first apply"), ("apply", "second apply"), ("plan", "plan"), ("verify", "verify"))
     return [measure_ours(lab, shape, side, playbook, name) for playbook, name in runs]
 
 
@@ -237,18 +238,19 @@ def measure_shape(shape: str, sides: t.Sequence[str], rounds: int, *, keep: bool
     return found
 
 
-def main() -> int:
-    """Measure; exit code 1 if one of the runs failed."""
+def main(words: t.Sequence[str] | None = None) -> int:
+    """Measure; exit code 1 if one of the runs failed. ``words`` are those of the command line unless given."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shape", action="append", help="control planes + workers, repeatable (default: 1+2)")
+    default = " and ".join(SHAPES)
+    parser.add_argument("--shape", action="append", help=f"control planes + workers, repeatable (default: {default})")
     parser.add_argument("--side", action="append", choices=tuple(SIDES), help="repeatable (default: all)")
     parser.add_argument("--rounds", type=int, default=1, help="how often each side is run (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave the last lab running")
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / ".cache/bench.json", help="default: %(default)s")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     sides = tuple(args.side or SIDES)
     facts, found = machine(), []
-    for shape in args.shape or ["1+2"]:
+    for shape in args.shape or SHAPES:
         found += measure_shape(shape, sides, args.rounds, keep=args.keep)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     data = {"machine": facts, "runs": [dataclasses.asdict(one) for one in found]}

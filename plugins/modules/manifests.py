@@ -77,7 +77,7 @@ options:
         type: str
         default: ""
       absent:
-        description: As O(absent), for this set alone.
+        description: As O(absent).
         type: bool
         default: false
   wait:
@@ -212,7 +212,7 @@ def parse(params: dict[str, t.Any]) -> Want:
             name=each["name"],
             objects=filled([*each["objects"], *unpack(each["packed"])], values),
             prune=params["prune"],
-            absent=params["absent"] or each["absent"],
+            absent=each["absent"],
         )
         for each in (params, *params["also"])
     )

@@ -48,10 +48,14 @@ options:
     type: bool
     default: false
   addons:
-    description: What the cluster is expected to have beside DNS. What is not named is not asked for.
+    description: What the cluster is expected to have. Beside DNS, what is not named is not asked for.
     type: dict
     default: {}
     suboptions:
+      dns:
+        description: Whether pods are expected to find names.
+        type: bool
+        default: true
       metrics:
         description: Whether the metrics API answers.
         type: bool
@@ -201,6 +205,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "type": "dict",
         "default": {},
         "options": {
+            "dns": {"type": "bool", "default": True},
             "metrics": {"type": "bool", "default": False},
             "ingress": {"type": "list", "elements": "str", "default": []},
             "ingress_service": {"type": "list", "elements": "str", "default": []},

@@ -44,8 +44,8 @@ LOCKS = COLLECTION / "artifacts" / "upstream"
 _SETTLED: dict[str, t.Any] = {"key": "slipway_settled", "parents": ["all"]}
 # Where nothing is to do but the record of a run that was cut before it could leave one.
 _UNRECORDED: dict[str, t.Any] = {"key": "slipway_settled_unrecorded", "parents": ["slipway_changed"]}
-# Images without which there is no cluster; agnhost is only for verify.
-_IMAGES = ("coredns", "pause")
+# Images without which there is no cluster; agnhost is only for verify, others are those of add-ons.
+_IMAGES = ("pause",)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,11 +20,13 @@ from tests.cluster import look_metrics, scraping, support
 
 FIRST_RESULTS = {"cp1": 25, "w1": 15}
 SETTLED_RESULTS = 6
-ALL_OFF = {"slipway_metrics": {"enabled": False}}
-SETS = ("metrics", "storage", "load-balancer", "gateway-api", "ingress", "user")
+ALL_OFF = {"slipway_metrics": {"enabled": False}, "slipway_dns": {"enabled": False}}
+SETS = ("metrics", "dns", "storage", "load-balancer", "gateway-api", "ingress", "user")
 VOLUMES = "/srv/volumes"
 HOST = "shop.test"
 METRICS = Path(look_metrics.__file__)
+LOOK_UP = support.ROOT / "scripts/bench_look.py"
+DNS_ADDRESS = "10.96.0.10"
 # A line that each job of docs/monitoring.md has to find.
 TELLING = {
     "kubelet": "kubelet_running_pods",
@@ -63,6 +65,49 @@ apiVersion: v1
 kind: Service
 metadata: {{name: web, namespace: shop}}
 spec: {{type: LoadBalancer, selector: {{app: web}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
+"""
+# A DNS of the user's own that knows one name, at the address that kubelets give to pods.
+OWN_DNS = """
+apiVersion: v1
+kind: Namespace
+metadata: {{name: names}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: names, namespace: names}}
+data:
+  Corefile: |
+    .:5353 {{
+        ready
+        template IN A kubernetes.default.svc.cluster.local {{
+            answer "{{{{ .Name }}}} 60 IN A 10.96.0.1"
+        }}
+    }}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: names, namespace: names}}
+spec:
+  replicas: 1
+  selector: {{matchLabels: {{app: names}}}}
+  template:
+    metadata: {{labels: {{app: names}}}}
+    spec:
+      containers:
+        - name: names
+          image: "{image}"
+          args: [-conf, /etc/names/Corefile]
+          readinessProbe: {{httpGet: {{path: /ready, port: 8181}}, periodSeconds: 1}}
+          volumeMounts: [{{name: names, mountPath: /etc/names}}]
+      volumes: [{{name: names, configMap: {{name: names}}}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: names, namespace: names}}
+spec:
+  clusterIP: {address}
+  selector: {{app: names}}
+  ports: [{{port: 53, protocol: UDP, targetPort: 5353}}]
 """
 # A claim that names no class, and a pod that writes as a user of its own.
 KEEPING = """
@@ -171,7 +216,9 @@ def test_a_second_apply_changes_nothing(lab: Lab, applied: support.Run, everythi
 
 def test_verify_uses_every_one(lab: Lab, applied: support.Run, everything: dict[str, t.Any]) -> None:
     del applied
-    checks = {check["aspect"]: check for check in asked(lab, "verify", everything)["checks"]}
+    report = asked(lab, "verify", everything)
+    print(f"verify with every add-on: {report['seconds']:.1f} s")
+    checks = {check["aspect"]: check for check in report["checks"]}
     assert {name for name, check in checks.items() if check["skipped"]} == {"DNS outside", "registry"}
     assert re.search(r"2 of 2 nodes and \d+ pods have figures", checks["metrics"]["seen"])
     assert "12 of 12 requests at 1 addresses" in checks["ingress"]["seen"]
@@ -354,6 +401,20 @@ def test_off_is_announced_and_removes_all_of_it(lab: Lab, applied: support.Run) 
         assert "refused" in answer(lab.host(host).address, 6446), "the metrics gate"
         assert support.ask(lab, host, "systemctl", "cat", "slipway-metrics.service").returncode != 0
     assert asked(lab, "plan", ALL_OFF)["pending"] is False
+
+
+def test_a_dns_of_ones_own_takes_the_address(lab: Lab, applied: support.Run, tmp_path: Path) -> None:
+    del applied
+    support.ansible_run(lab.inventory, "apply", extra_vars=ALL_OFF).require()
+    checks = {check["aspect"]: check for check in asked(lab, "verify", ALL_OFF)["checks"]}
+    assert {checks[f"DNS {where}"]["seen"] for where in ("inside", "outside")} == {"skipped: slipway_dns is off"}
+    image = support.artifact("coredns")["reference"]
+    (tmp_path / "dns.yml").write_text(OWN_DNS.format(image=image, address=DNS_ADDRESS))
+    own = {**ALL_OFF, "slipway_manifests": [str(tmp_path)]}
+    run = support.ansible_run(lab.inventory, "apply", extra_vars=own).require()
+    assert {action.module for action in run.actions} == {"manifests"}, "nothing is restarted for it"
+    look_up = LOOK_UP.read_text(encoding="utf-8")
+    support.everywhere(lab, lambda host: support.on(lab, host, "python3", "-", "30", "dns", DNS_ADDRESS, stdin=look_up))
 
 
 def left(lab: Lab, spaces: set[str]) -> str | None:

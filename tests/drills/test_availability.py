@@ -3,7 +3,7 @@
 """How long reads, writes and watches wait while a control-plane host fails in one way or another; nothing is lost.
 
 A client on a worker uses the API through that host's own loopback proxy all the time. What is measured is printed; what
-is asserted is that every write that was acknowledged is still there, and that there were answers again.
+is asserted is that every write that was acknowledged is still there, and that no wait was longer than etcd can explain.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ CASES = [stop_api_server, cut_first, cut_leader, fall_silent]
 
 
 @pytest.mark.parametrize("fault", CASES, ids=lambda fault: fault.__name__)
-def test_no_acknowledged_write_is_lost(
+def test_no_acknowledged_write_is_lost_and_no_wait_is_long(
     fault: collections.abc.Callable[[Lab], collections.abc.Callable[[], object]], cluster: Lab
 ) -> None:
     told: dict[str, t.Any] = {}
@@ -96,7 +96,7 @@ def test_no_acknowledged_write_is_lost(
     print(f"{fault.__doc__} {json.dumps(told)}")
     mend()
     support.wait_for("all is well again", lambda: support.settled(cluster), timeout=240)
-    using.require_all_kept(told)
+    using.require_served(told)
 
 
 def leases(lab: Lab) -> dict[str, str]:

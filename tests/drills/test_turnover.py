@@ -84,7 +84,7 @@ def test_no_machine_of_the_first_ones_is_left(lab: Lab, tmp_path: Path) -> None:
         labs.renew(lab, ["w1"])
         cluster.apply("cp1", "cp2", "cp4")
     print(json.dumps(told))
-    using.require_all_kept(told)
+    using.require_served(told)
 
     cluster.remove("w2")
     labs.renew(lab, ["w2"])

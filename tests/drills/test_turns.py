@@ -1,6 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What restarts kubelets goes from worker to worker, in batches, and ends at the first that is not well again."""
+"""What restarts something goes from worker to worker, in batches, and ends at the first that is not well again.
+
+Neither pods nor their connections are disturbed by it, which is why no turn empties a host.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,64 @@ import collections.abc
 import contextlib
 import itertools
 import json
+import subprocess
 import typing as t
+from pathlib import Path
 
 import pytest
 
 from slipway.lab import Lab
+from slipway.lab.control import ssh_command
 from tests.cluster import support
+from tests.drills import visitor
 
 KUBELET = "kubelet.service"
 GATE = "Wait until all others are well"
 DROP_IN = f"/etc/systemd/system/{KUBELET}.d/broken.conf"
 RELOAD = "systemctl daemon-reload"
+PROGRAM, END = "/run/visitor.py", "/run/visitor.end"
+# Within a second where processors are idle.
+MOMENT = 10.0
+# A pod on each worker that answers with its name, and one Service of them all.
+WEB = """
+apiVersion: v1
+kind: Namespace
+metadata: {{name: drill}}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {{name: web, namespace: drill}}
+spec:
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      containers:
+        - name: web
+          image: "{image}"
+          args: [netexec, --http-port=8080]
+          readinessProbe: {{httpGet: {{path: /healthz, port: 8080}}, periodSeconds: 1}}
+          livenessProbe: {{httpGet: {{path: /healthz, port: 8080}}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web, namespace: drill}}
+spec: {{selector: {{app: web}}, ports: [{{port: 80, targetPort: 8080}}]}}
+"""
+# What restarts each of the units that pods live on.
+CHANGES: dict[str, dict[str, t.Any]] = {
+    "containerd.service": {
+        "slipway_containerd": {
+            "restrict_oom_score_adj": True,
+            "runtime_handlers": {"drill": {"runtime_type": "io.containerd.runc.v2"}},
+        }
+    },
+    "kubelet.service": {"slipway_node_profiles": [{"groups": ["slipway_workers"], "kubelet": {"maxPods": 104}}]},
+    "kube-proxy.service": {
+        "slipway_kube_proxy": {"conntrack": {"maxPerCore": 0, "min": 0}, "nftables": {"syncPeriod": "29s"}}
+    },
+    "flanneld.service": {"slipway_network": {"mtu": 1400}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +84,9 @@ def workers_with(**kubelet: t.Any) -> dict[str, t.Any]:
     return {"slipway_node_profiles": [{"groups": ["slipway_workers"], "kubelet": kubelet}]}
 
 
-def started(lab: Lab) -> dict[str, int]:
-    """When each worker's kubelet was started, in microseconds of the machine's clock, which hosts share."""
-    show = ("systemctl", "show", "--value", "--property=ExecMainStartTimestampMonotonic", KUBELET)
+def started(lab: Lab, unit: str = KUBELET) -> dict[str, int]:
+    """When a unit was started on each worker, in microseconds of the machine's clock, which hosts share."""
+    show = ("systemctl", "show", "--value", "--property=ExecMainStartTimestampMonotonic", unit)
     return support.everywhere(
         lab, lambda host: int(support.on(lab, host, *show)), support.names(lab, "slipway_workers")
     )
@@ -157,3 +207,83 @@ def test_a_kubelet_that_ends_soon_after_its_start_stops_the_rest(cluster: Lab) -
     assert {host: started(cluster)[host] for host in ("w2", "w3")} == {host: before[host] for host in ("w2", "w3")}
     support.wait_for("all is well", lambda: support.settled(cluster), timeout=120)
     support.slipway("verify", *words).require()
+
+
+# --- pods and their connections ---------------------------------------------------------------------------------------
+def ways_in(lab: Lab) -> dict[str, list[str]]:
+    """The words that run a program in the network of the pod on each worker."""
+
+    def way(host: str) -> list[str]:
+        container = support.on(lab, host, "crictl", "ps", "--quiet", "--name=^web$").strip()
+        info = json.loads(support.on(lab, host, "crictl", "inspect", "--output=json", container))["info"]
+        return ["nsenter", f"--target={info['pid']}", "--net"]
+
+    return support.everywhere(lab, way, support.names(lab, "slipway_workers"))
+
+
+@pytest.fixture(scope="module")
+def service(cluster: Lab) -> str:
+    """The address of a Service with a pod on each worker, whose hosts have the program that asks it."""
+    image = support.artifact("agnhost")["reference"]
+    support.kubectl(cluster, "apply", "--filename=-", stdin=WEB.format(image=image))
+    support.kubectl(cluster, "rollout", "status", "daemonset/web", "--namespace=drill", "--timeout=90s")
+    program = Path(visitor.__file__).read_text(encoding="utf-8")
+    support.everywhere(cluster, lambda host: support.on(cluster, host, "tee", PROGRAM, stdin=program))
+    return str(support.objects(cluster, "service", "web", "-n", "drill")[0]["spec"]["clusterIP"])
+
+
+@contextlib.contextmanager
+def visitors(lab: Lab, service: str, told: dict[str, t.Any]) -> collections.abc.Iterator[None]:
+    """A pod on each worker asks the Service as long as this is open; then ``told`` has what each host's prints."""
+    support.everywhere(lab, lambda host: support.on(lab, host, "rm", "-f", END))
+    asking = {
+        host: subprocess.Popen(
+            [*ssh_command(lab, host), "--", *way, "python3", PROGRAM, service, END], stdout=subprocess.PIPE, text=True
+        )
+        for host, way in ways_in(lab).items()
+    }
+    try:
+        yield
+    finally:
+        support.everywhere(lab, lambda host: support.on(lab, host, "touch", END))
+        told |= {host: json.loads(process.communicate(timeout=120)[0]) for host, process in asking.items()}
+
+
+def asked_during(
+    cluster: Lab, service: str, unit: str, variables: t.Mapping[str, t.Any]
+) -> dict[str, dict[str, dict[str, t.Any]]]:
+    """What visitors tell of an apply that restarts a unit on all workers at a time; pods and kept connections live on.
+
+    A turn is of all workers only if it is asked to be.
+    """
+    support.wait_for("all is well", lambda: support.settled(cluster), timeout=120)
+    before, running = started(cluster, unit), pods(cluster)
+    told: dict[str, t.Any] = {}
+    with visitors(cluster, service, told):
+        extra = {**variables, "slipway_batch": "100%"}
+        run = support.ansible_run(cluster.inventory, "apply", extra_vars=extra).require()
+    print(f"{unit}: {run.seconds:.0f} s; {json.dumps(told)}", flush=True)
+    times = started(cluster, unit)
+    assert [host for host in times if times[host] <= before[host]] == [], unit
+    assert pods(cluster) == running, unit
+    for kinds in told.values():
+        assert kinds["kept"]["failures"] == {}, (unit, told)
+        # They lead to its own host's pod and to those of the others.
+        assert len(kinds["kept"]["pods"]) > 1, (unit, told)
+        assert len(kinds["new"]["pods"]) == 3, (unit, told)
+    return told
+
+
+def test_no_restart_of_what_pods_live_on_disturbs_them_or_their_connections(cluster: Lab, service: str) -> None:
+    variables: dict[str, t.Any] = {}
+    for unit, change in CHANGES.items():
+        variables |= change
+        told = asked_during(cluster, service, unit, variables)
+        assert [kinds["new"]["failures"] for kinds in told.values()] == [{}, {}, {}], (unit, told)
+
+
+def test_another_mode_of_kube_proxy_costs_new_connections_to_services_a_moment(cluster: Lab, service: str) -> None:
+    """It takes the rules of the old mode away before it makes those of the new one."""
+    settings = {"conntrack": {"maxPerCore": 0, "min": 0}, "mode": "iptables"}
+    told = asked_during(cluster, service, "kube-proxy.service", {"slipway_kube_proxy": settings})
+    assert max(kinds["new"]["span"] for kinds in told.values()) <= MOMENT, told

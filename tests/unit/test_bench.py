@@ -17,6 +17,7 @@ from scripts import bench, bench_kubeadm
 from scripts.bench import Measurement
 from slipway.bundle.archive import Image, write_image
 from slipway.lab.model import Lab, LabSpec
+from slipway.report import RunLog
 
 VERSIONS = {"kubernetes": "1.37.0", "coredns": "1.14.6", "etcd": "3.7.0", "pause": "3.10.2"}
 
@@ -52,6 +53,35 @@ def test_a_column_for_each_run() -> None:
     assert "kubeadm first run" in lines[0]
     assert "failed" in text
     assert "25 (14)" in text
+
+
+def test_ours_is_applied_twice_planned_and_verified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    played = []
+
+    def play(playbook: str, _lab: Lab) -> tuple[int, RunLog]:
+        played.append(playbook)
+        return 0, RunLog()
+
+    monkeypatch.setattr(bench, "play", play)
+    monkeypatch.setattr(bench, "of_use", lambda *_arguments: None)
+    found = bench.run_ours(lab(tmp_path), "1+2", "slipway")
+    assert played == ["apply", "apply", "plan", "verify"]
+    assert "slipway verify" in bench.columns(found)[0]
+
+
+@pytest.mark.parametrize(("words", "shapes"), [([], ["1+2", "3+3"]), (["--shape", "5+0"], ["5+0"])])
+def test_a_small_and_a_large_cluster_unless_others_are_named(
+    words: list[str], shapes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measured = []
+
+    def measure(shape: str, sides: tuple[str, ...], rounds: int, *, keep: bool) -> list[Measurement]:
+        measured.append((shape, sides, rounds, keep))
+        return []
+
+    monkeypatch.setattr(bench, "measure_shape", measure)
+    assert bench.main([*words, "--output", str(tmp_path / "bench.json")]) == 0
+    assert measured == [(shape, tuple(bench.SIDES), 1, False) for shape in shapes]
 
 
 def lab(tmp_path: Path) -> Lab:

@@ -148,8 +148,11 @@ class _Run:
         find = self._patience.find
         yield find("pod to pod", talk.check_pairs)
         yield find("service", talk.check_service)
-        yield find("DNS inside", lambda: talk.check_names(self._want.domain))
-        yield find("DNS outside", lambda: talk.check_outside(self._want.outside_name))
+        if self._want.addons.dns:
+            yield find("DNS inside", lambda: talk.check_names(self._want.domain))
+            yield find("DNS outside", lambda: talk.check_outside(self._want.outside_name))
+        else:
+            yield from (verify.skipped(f"DNS {where}", "slipway_dns is off") for where in ("inside", "outside"))
         yield find("exec and logs", talk.check_streams)
         yield find("events", talk.check_events)
         yield find("network policy", talk.check_policy)
@@ -184,7 +187,9 @@ class _Run:
         """The longer questions, if they are wanted."""
         if not self._want.full:
             return
-        full = FullChecks(self._machine, self._kubectl, talk, self._namespace, self._want.image)
+        full = FullChecks(
+            self._machine, self._kubectl, talk, self._namespace, self._want.image, dns=self._want.addons.dns
+        )
         unmade = _unmade("longer questions", "put up what they are asked of", full.put_up)
         yield from unmade
         if unmade:

@@ -52,6 +52,7 @@ class Addons:
     there is not.
     """
 
+    dns: bool = True
     metrics: bool = False
     ingress: tuple[str, ...] = ()
     ingress_service: tuple[str, ...] = ()

@@ -25,14 +25,17 @@ _SCALING_SECONDS = 150.0
 
 
 class FullChecks:
-    """The longer questions of one verification, in its namespace."""
+    """The longer questions of one verification, in its namespace. Without ``dns`` pods use addresses."""
 
-    def __init__(self, machine: Machine, kubectl: Kubectl, talk: Talk, namespace: str, image: str) -> None:
+    def __init__(
+        self, machine: Machine, kubectl: Kubectl, talk: Talk, namespace: str, image: str, *, dns: bool
+    ) -> None:
         self._machine = machine
         self._kubectl = kubectl
         self._talk = talk
         self._namespace = namespace
         self._image = image
+        self._dns = dns
 
     def put_up(self) -> None:
         """What takes its time is started first."""
@@ -108,7 +111,8 @@ class FullChecks:
     @contextlib.contextmanager
     def _under_load(self, service: str, request: str) -> t.Iterator[_Requests]:
         """Requests to a Service from a pod, one after the other, until the block ends."""
-        requests = _Requests(self._talk, service, request)
+        host = service if self._dns else self._talk.service_address(service)
+        requests = _Requests(self._talk, host, request)
         requests.start()
         try:
             yield requests
@@ -119,9 +123,9 @@ class FullChecks:
 class _Requests:
     """A thread that asks and counts."""
 
-    def __init__(self, talk: Talk, service: str, request: str) -> None:
+    def __init__(self, talk: Talk, host: str, request: str) -> None:
         self._talk = talk
-        self._service = service
+        self._host = host
         self._request = request
         self._stop = threading.Event()
         self._answers: collections.Counter[str] = collections.Counter()
@@ -144,6 +148,6 @@ class _Requests:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            answer = self._talk.ask_service(self._service, self._request)
+            answer = self._talk.ask_service(self._host, self._request)
             self._answers.update(answer.responses)
             self._errors.extend(answer.errors)

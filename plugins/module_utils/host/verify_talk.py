@@ -155,14 +155,19 @@ class Talk:
         """Whether the Service comes to lead to all the pods, asked from one node."""
         end = time.monotonic() + timeout
         missing = set(names)
-        address = self._service_address()
+        address = self.service_address(BACKEND)
         while missing and time.monotonic() < end:
             missing -= set(self._dial(self._probes[0], address, 80, "hostname", tries=_ROUND).responses)
         return not missing
 
-    def ask_service(self, name: str, request: str) -> Answer:
-        """A few requests in a row to a Service of the namespace, from one node."""
-        return self._dial(self._probes[0], name, 80, request, tries=_ROUND)
+    def ask_service(self, host: str, request: str) -> Answer:
+        """A few requests in a row to a Service by its name or address, from one node."""
+        return self._dial(self._probes[0], host, 80, request, tries=_ROUND)
+
+    def service_address(self, name: str) -> str:
+        """The address of a Service of the namespace."""
+        service = self._kubectl.json(["get", "service", name, f"--namespace={self._namespace}"])
+        return str(service["spec"]["clusterIP"])
 
     def _ask_on(
         self,
@@ -197,16 +202,12 @@ class Talk:
 
     def _service_answers(self) -> dict[str, Answer]:
         """What each node is told by the Service's address, asked often enough to meet every endpoint."""
-        address = self._service_address()
+        address = self.service_address(BACKEND)
 
         def ask(pod: PodSeen) -> Answer:
             return self._ask_on(pod, address, 80, endpoints=len(self._backends), at_once=_ROUND)
 
         return {pod.node: answer for pod, answer in parallel(ask, self._probes).items()}
-
-    def _service_address(self) -> str:
-        service = self._kubectl.json(["get", "service", BACKEND, f"--namespace={self._namespace}"])
-        return str(service["spec"]["clusterIP"])
 
     def _pair_trouble(self, one: PodSeen, other: PodSeen) -> str:
         """Empty if ``one`` reaches ``other`` by a small UDP packet, and by TCP with full ones each way."""

@@ -517,7 +517,7 @@ def _networks(seen: Seen) -> t.Iterator[Finding]:
 
 
 def _resolvers(seen: Seen) -> t.Iterator[Finding]:
-    if seen.spec.dns.upstream:
+    if seen.spec.dns.upstream or not seen.spec.dns.enabled:
         return
     for node, probe in seen.pairs():
         known = [text for text in probe.resolvers if _is_ip(text)]

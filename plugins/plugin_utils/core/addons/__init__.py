@@ -93,7 +93,11 @@ def _missing(addon: Addon, images: t.Container[str], definitions: t.Container[st
 
 def expectations(spec: ClusterSpec, addresses: t.Mapping[str, str]) -> dict[str, t.Any]:
     """What the verify module is told of the add-ons; ``addresses`` are those of the hosts."""
-    expected: dict[str, t.Any] = {"metrics": spec.metrics.enabled, "pod_security": spec.pod_security.enforce}
+    expected: dict[str, t.Any] = {
+        "dns": spec.dns.enabled,
+        "metrics": spec.metrics.enabled,
+        "pod_security": spec.pod_security.enforce,
+    }
     if spec.has_ingress and spec.ingress.expose == "host":
         serving = [node for node in spec.ingress_nodes if not node.absent]
         expected["ingress"] = [addresses[node.name] for node in serving if node.name in addresses]

@@ -202,4 +202,4 @@ def _objects(scene: Scene) -> list[KubernetesObject]:
     )
 
 
-DNS = Addon("dns", wanted=lambda _spec: True, objects=_objects, images=("coredns",))
+DNS = Addon("dns", wanted=lambda spec: spec.dns.enabled, objects=_objects, images=("coredns",))

@@ -153,6 +153,12 @@ _DNS = Table(
     model.Dns,
     (
         Field(
+            "enabled",
+            Flag(),
+            "Whether CoreDNS runs. Off: pods still ask the tenth address of service_cidr, which your own DNS can take.",
+            True,
+        ),
+        Field(
             "domain", Text("a DNS name", texts.dns_name), "Domain of Services; cannot change later.", "cluster.local"
         ),
         Field(

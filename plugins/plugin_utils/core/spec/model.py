@@ -82,6 +82,7 @@ class Network:
 class Dns:
     """Cluster DNS. No upstream means the host's own resolvers."""
 
+    enabled: bool
     domain: str
     upstream: tuple[str, ...]
     replicas: int

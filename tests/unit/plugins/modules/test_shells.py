@@ -35,6 +35,7 @@ from ansible_collections.slipway.cluster.plugins.modules import (
     gate,
     host,
     maintenance,
+    manifests,
     probe,
     verify,
 )
@@ -172,6 +173,17 @@ class Kubectl(Machine):
 def params(**changed: t.Any) -> dict[str, t.Any]:
     defaults = {"token": TOKEN, "joining": ["w1"], "nodes": {}, "missing": [], "minutes": 15}
     return {**defaults, "kubectl": "/k", "kubeconfig": "/c", **changed}
+
+
+def test_a_set_is_absent_without_the_others() -> None:
+    item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}}
+    given = [
+        {"name": name, "objects": objects, "packed": "", "absent": not objects}
+        for name, objects in (("a", []), ("b", [item]), ("c", []))
+    ]
+    calls = {"prune": True, "values": {}, "files": {}, "kubectl": "k", "kubeconfig": "c", "wait": 0}
+    want = manifests.parse({**given[0], **calls, "also": given[1:]})
+    assert [(each.name, each.absent) for each in want.sets] == [("a", True), ("b", False), ("c", True)]
 
 
 def test_a_token_is_made_only_for_somebody() -> None:

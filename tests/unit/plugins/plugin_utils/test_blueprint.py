@@ -108,6 +108,7 @@ def test_a_bundle_without_the_images_of_a_cluster_is_refused(bundle: pathlib.Pat
     without = dataclasses.replace(lock(), artifacts=tuple(a for a in lock().artifacts if a.name != "coredns"))
     (bundle / "bundle.json").write_text(without.as_text())
     assert "has no image coredns" in told(inputs(one_and_two(), bundle))
+    assert make(inputs(one_and_two(slipway_dns={"enabled": False}), bundle))["verify"]["addons"]["dns"] is False
 
 
 # --- data -------------------------------------------------------------------------------------------------------------

@@ -21,7 +21,9 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.verify import
 from ansible_collections.slipway.cluster.plugins.module_utils.host import verify
 from ansible_collections.slipway.cluster.plugins.module_utils.host.etcdctl import Etcdctl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine, Output
-from ansible_collections.slipway.cluster.plugins.module_utils.host.verify_talk import soon
+from ansible_collections.slipway.cluster.plugins.module_utils.host.verify_addons import Addons
+from ansible_collections.slipway.cluster.plugins.module_utils.host.verify_full import FullChecks
+from ansible_collections.slipway.cluster.plugins.module_utils.host.verify_talk import Talk, soon
 
 Json = dict[str, t.Any]
 
@@ -242,6 +244,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, Check]]:
             timeout=1,
             registries=options.get("registries", ()),
             full=options.get("full", False),
+            addons=options.get("addons", Addons()),
         )
         return {check.aspect: check for check in verify.verify_cluster(Impatient(), want)}
 
@@ -260,6 +263,38 @@ def test_a_cluster_that_works(run: t.Callable[..., dict[str, Check]]) -> None:
     assert "6 of 6 directed pairs of 3 nodes" in checks["pod to pod"].seen
     assert "9 of 9 answers" in checks["DNS inside"].seen
     assert (cluster.namespaces, cluster.proxies) == ({}, 0)
+
+
+def test_without_dns_no_names_are_asked_for(run: t.Callable[..., dict[str, Check]]) -> None:
+    checks = run(Cluster("dns"), addons=Addons(dns=False))
+    assert failed(checks) == set()
+    told = {aspect: check.seen for aspect, check in checks.items() if aspect.startswith("DNS")}
+    assert told == dict.fromkeys(("DNS inside", "DNS outside"), "skipped: slipway_dns is off")
+
+
+@pytest.mark.parametrize("dns", [True, False])
+def test_load_goes_to_names_where_there_is_dns(dns: bool) -> None:
+    class Proxy:
+        def get(self, path: str, **_options: t.Any) -> tuple[int, str]:
+            return cluster.answer(path)
+
+    cluster = Cluster(*([] if dns else ["dns"]))
+    dialled = set()
+    dial = cluster.dial
+
+    def told(source: Json, query: Json) -> Json:
+        dialled.add(query["host"])
+        return dial(source, query)
+
+    cluster.dial = told  # type: ignore[method-assign]
+    for app in ("backend", "probe", "walled"):
+        cluster.add_pod(app, "w1")
+    kubectl = t.cast("t.Any", FakeKubectl(cluster))
+    talk = Talk(kubectl, t.cast("t.Any", Proxy()), "x", kubectl.json(["get", "pods"]))
+    with FullChecks(Impatient(), kubectl, talk, "x", "agnhost", dns=dns)._under_load("backend", "hostname") as seen:
+        pass
+    assert seen.load().errors == ()
+    assert dialled == {"backend" if dns else "10.96.1.1"}
 
 
 @pytest.mark.parametrize(

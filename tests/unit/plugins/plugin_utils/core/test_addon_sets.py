@@ -32,6 +32,8 @@ EVERYTHING: dict[str, t.Any] = {
     "slipway_load_balancer": POOLS,
     "slipway_storage": {"enabled": True},
 }
+NO_METRICS = {"slipway_metrics": {"enabled": False}}
+NO_DNS = {"slipway_dns": {"enabled": False}}
 IMAGES = (
     *("coredns", "metrics-server", "traefik", "metallb-controller", "metallb-speaker"),
     *("local-path-provisioner", "volume-helper"),
@@ -65,12 +67,20 @@ def test_what_is_on_without_a_word_and_what_is_gone() -> None:
     assert all("objects" not in entry for entry in found.values() if entry.get("absent"))
 
 
-@pytest.mark.parametrize("variables", [{}, {"slipway_metrics": {"enabled": False}}, {**EVERYTHING}])
-def test_what_is_wanted_is_applied_before_anything_is_removed(variables: dict[str, t.Any]) -> None:
+@pytest.mark.parametrize(
+    ("variables", "first"),
+    [
+        ({}, "metrics"),
+        (EVERYTHING, "metrics"),
+        (NO_METRICS, "dns"),
+        ({**NO_METRICS, **NO_DNS, **EVERYTHING}, "storage"),
+        ({**NO_METRICS, **NO_DNS}, "metrics"),
+    ],
+)
+def test_what_is_wanted_is_applied_before_anything_is_removed(variables: dict[str, t.Any], first: str) -> None:
     found = addons.manifest_sets(scene(one_and_two(**variables)))
-    assert found[0]["name"] == ("dns" if "slipway_metrics" in variables else "metrics")
+    assert found[0]["name"] == first
     assert [entry.get("absent", False) for entry in found] == sorted(entry.get("absent", False) for entry in found)
-    assert found[0]["objects"], "the role gives the first one to the module by itself"
 
 
 def test_every_set_is_one_the_module_takes() -> None:
@@ -84,7 +94,8 @@ def test_every_set_is_one_the_module_takes() -> None:
 @pytest.mark.parametrize(
     ("variables", "gone"),
     [
-        ({"slipway_metrics": {"enabled": False}}, {"metrics"}),
+        (NO_METRICS, {"metrics"}),
+        (NO_DNS, {"dns"}),
         ({"slipway_ingress": {"enabled": False}}, {"ingress", "gateway-api"}),
         ({"slipway_ingress": {"enabled": True, "gateway": False}}, {"gateway-api"}),
         ({"slipway_load_balancer": {"pools": []}}, {"load-balancer"}),
@@ -115,8 +126,8 @@ def test_images_go_where_they_can_run() -> None:
     assert "traefik" in held["w1"] - held["cp1"]
     assert "metrics-server" in held["cp1"] - held["w1"]
     assert {"coredns", "pause", "agnhost", "metallb-speaker", "volume-helper"} <= held["cp1"] & held["w1"]
-    plain = one_and_two().spec()
-    assert not {"traefik", "volume-helper"} & addons.images_for(plain, plain.nodes["w1"])
+    plain = one_and_two(**NO_DNS).spec()
+    assert not {"traefik", "volume-helper", "coredns"} & addons.images_for(plain, plain.nodes["w1"])
 
 
 def test_nodes_that_take_traffic_are_labelled() -> None:
@@ -333,6 +344,7 @@ def test_what_is_expected_of_the_cluster() -> None:
     spec = one_and_two(**EVERYTHING).spec()
     expected = addons.expectations(spec, {"w1": "10.0.0.21", "w2": "10.0.0.22"})
     assert expected == {
+        "dns": True,
         "metrics": True,
         "pod_security": "baseline",
         "ingress": ["10.0.0.21", "10.0.0.22"],
@@ -342,6 +354,7 @@ def test_what_is_expected_of_the_cluster() -> None:
     }
     behind = one_and_two(**{**EVERYTHING, "slipway_ingress": {"enabled": True, "expose": "load_balancer"}}).spec()
     assert addons.expectations(behind, {})["ingress_service"] == ["slipway-ingress", "traefik"]
+    assert addons.expectations(one_and_two(**NO_DNS).spec(), {})["dns"] is False
 
 
 @pytest.mark.parametrize(

@@ -320,6 +320,12 @@ CASES: list[tuple[str, dict[str, t.Any], dict[str, dict[str, t.Any]], list[str]]
         {"w1": {"resolvers": ["::1"]}},
         [],
     ),
+    (
+        "a resolver that is itself, with a DNS of one's own",
+        {"slipway_dns": {"enabled": False}},
+        {"w1": {"resolvers": ["127.0.0.53"]}},
+        [],
+    ),
     ("no resolver", {}, {"w1": {"resolvers": []}, "w2": {"resolvers": ["fe80::1%eth0", "what"]}}, []),
     (
         "a proxy that catches all",

@@ -195,6 +195,7 @@ RESTARTS: list[tuple[str, dict[str, t.Any], set[str]]] = [
     ("a kernel setting", {"slipway_host": {"sysctls": {"vm.swappiness": "1"}}}, set()),
     ("life of certificates", {"slipway_certificates": {"days": 90, "renew_before_days": 20}}, set()),
     ("a name outside", {"slipway_endpoint": "api.example.org", "slipway_apiserver_sans": ["x.example.org"]}, set()),
+    ("a DNS of one's own", {"slipway_dns": {"enabled": False}}, set()),
     ("DNS replicas", {"slipway_dns": {"replicas": 3, "upstream": ["10.9.9.9"]}}, set()),
 ]
 
