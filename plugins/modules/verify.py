@@ -32,6 +32,11 @@ options:
       - Without it, whatever Nodes there are must be Ready.
     type: dict
     default: {}
+  absent:
+    description: Nodes that are down on purpose. They need not be Ready, and nothing is asked of them.
+    type: list
+    elements: str
+    default: []
   domain:
     description: The cluster's DNS domain.
     type: str
@@ -196,6 +201,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     **ETCD_ARGUMENTS,
     "image": {"type": "str", "required": True},
     "nodes": {"type": "dict", "default": {}},
+    "absent": {"type": "list", "elements": "str", "default": []},
     "domain": {"type": "str", "default": "cluster.local"},
     "outside_name": {"type": "str", "default": "kubernetes.io"},
     "timeout": {"type": "int", "default": 60},
@@ -234,6 +240,7 @@ def parse(params: dict[str, t.Any]) -> VerifyWant:
         etcd=Etcdctl.from_params(Machine(), params),
         timeout=params["timeout"],
         addons=Addons(**expected),
+        absent=tuple(params["absent"]),
         registries=tuple(params["registries"]),
         full=params["full"],
     )

@@ -136,9 +136,7 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     spec = with_probes(spec, probes, problems)
     warnings = _preflight(spec, probes, inputs, lock, problems)
     own = _attempt(functools.partial(read_manifests, spec.manifests, loader), problems) or []
-    lacks = addons.lacks(spec, _names(lock, "image"), _names(lock, "objects"), spec.bundle or "lock") if lock else []
-    for problem in lacks:
-        (warnings if problem.warning else problems).append(problem)
+    warnings += _gaps(spec, probes, inputs, lock, problems)
     versions = {**spec.versions, **(lock.versions if lock else {})}
     layout, nodes = resolve(dataclasses.replace(spec, versions=versions), probes, _cluster_id(probes))
     known = {name: planner.observation(inputs.probes[name]) for name in probes if name in nodes}
@@ -146,9 +144,6 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     outside = inputs.outside(spec)
     verdict = evidence.judge(spec, {name: probes[name] for name in known}, marks, outside)
     problems += [*verdict.problems, *newer_release(_recorded(inputs), release())]
-    may_pass = inputs.lenient or inputs.verb == "remove"
-    unnamed = [dataclasses.replace(problem, warning=may_pass) for problem in unaddressed(spec, probes)]
-    (warnings if may_pass else problems).extend(unnamed)
     held = {name: Held.from_data(data.get("hold")) for name, data in inputs.probes.items()}
     (problems if inputs.verb else warnings).extend(refusals(held, inputs.run, warning=not inputs.verb))
     if problems or lock is None:
@@ -347,6 +342,18 @@ def _preflight(
         return [dataclasses.replace(each, warning=True) if each in errors else each for each in found]
     problems += errors
     return [problem for problem in found if problem not in errors]
+
+
+def _gaps(
+    spec: ClusterSpec, probes: t.Mapping[str, Probe], inputs: Inputs, lock: Lock | None, problems: list[Problem]
+) -> list[Problem]:
+    """What the bundle has not and whose address nobody knows, as ``_preflight`` tells it."""
+    lacks = addons.lacks(spec, _names(lock, "image"), _names(lock, "objects"), spec.bundle or "lock") if lock else []
+    # What stands in the way of an apply is no reason not to look, or to take out what is in its way.
+    passes = inputs.lenient or inputs.verb == "remove"
+    found = [*lacks, *(dataclasses.replace(each, warning=passes) for each in unaddressed(spec, probes))]
+    problems += [problem for problem in found if not problem.warning]
+    return [problem for problem in found if problem.warning]
 
 
 def _only_silent(problem: Problem, silent: t.AbstractSet[str]) -> bool:
@@ -594,11 +601,18 @@ def _registry(layout: Layout, context: planner.Context) -> dict[str, t.Any]:
     """What hosts that use the registry must know; the password is put to it where it is used."""
     return {
         "names": list(registry.names(layout)),
+        "answering": list(_answering(context.spec, layout)),
         "own": list(planner.own_registries(context)),
         "username": layout.registry.username,
         "salt": layout.id,
         "authority": context.values.get("kubernetes-ca", ""),
     }
+
+
+def _answering(spec: ClusterSpec, layout: Layout) -> tuple[str, ...]:
+    """The names of registries on hosts that are not declared down."""
+    present = tuple(member for member in layout.registries if not spec.nodes[member.host].absent)
+    return registry.names(dataclasses.replace(layout, registries=present))
 
 
 def _docker(spec: ClusterSpec) -> dict[str, t.Any]:
@@ -608,13 +622,15 @@ def _docker(spec: ClusterSpec) -> dict[str, t.Any]:
 
 def _verify(spec: ClusterSpec, layout: Layout, nodes: t.Mapping[str, Node], lock: Lock) -> dict[str, t.Any]:
     references = {entry.name: entry.reference for entry in lock.artifacts if entry.kind == "image"}
-    kubelets = [node for name, node in nodes.items() if spec.nodes[name].is_node and not spec.nodes[name].absent]
+    present = [node for name, node in sorted(nodes.items()) if not spec.nodes[name].absent]
+    kubelets = [node.node_name for node in present if spec.nodes[node.host].is_node]
     return {
         "image": references.get("agnhost", ""),
-        "nodes": {node.node_name: f"v{layout.versions['kubernetes']}" for node in kubelets},
+        "nodes": dict.fromkeys(kubelets, f"v{layout.versions['kubernetes']}"),
+        "absent": [node.known_as for node in spec.members if node.is_node and node.absent],
         "kubeconfig": paths.ADMIN_CONF,
         "domain": layout.domain,
-        "etcd_endpoints": [client_url(node.member) for _name, node in sorted(nodes.items()) if node.etcd],
+        "etcd_endpoints": [client_url(node.member) for node in present if node.etcd],
         "addons": addons.expectations(spec, {node.host: node.address for node in nodes.values()}),
     }
 

@@ -162,8 +162,9 @@ def judge_leases(listing: t.Mapping[str, t.Any], now: datetime.datetime) -> Chec
     )
 
 
-def judge_nodes(seen: NodesSeen, expected: t.Mapping[str, str]) -> Check:
-    """All Nodes Ready, none missing, each with its expected version (empty: any)."""
+def judge_nodes(every: NodesSeen, expected: t.Mapping[str, str], absent: t.Collection[str] = ()) -> Check:
+    """All Nodes Ready, none missing, each with its expected version (empty: any); ``absent`` are down on purpose."""
+    seen = without(every, absent)
     names = sorted({*expected, *seen.nodes})
     bad = [f"{name}: {reason}" for name, reason in sorted(unready(names, seen).items())]
     pressed = {name: node.pressure for name, node in seen.nodes.items() if node.pressure}
@@ -179,9 +180,19 @@ def judge_nodes(seen: NodesSeen, expected: t.Mapping[str, str]) -> Check:
         "nodes",
         bool(names) and not bad,
         "read every Node's condition, taints and version",
-        "; ".join([f"{ready} of {len(names)} Ready ({_counted(versions)})", *bad]),
+        "; ".join([f"{ready} of {len(names)} Ready ({_counted(versions)})", *bad, *_declared(every, absent)]),
         hint=_nodes_hint(pressed),
     )
+
+
+def without(seen: NodesSeen, absent: t.Collection[str]) -> NodesSeen:
+    """The Nodes but for these."""
+    return dataclasses.replace(seen, nodes={name: node for name, node in seen.nodes.items() if name not in absent})
+
+
+def _declared(seen: NodesSeen, absent: t.Collection[str]) -> list[str]:
+    names = sorted(set(absent) & set(seen.nodes))
+    return [f"not asked, for down on purpose: {', '.join(names)}"] if names else []
 
 
 def _nodes_hint(pressed: t.Mapping[str, str]) -> str:

@@ -118,6 +118,12 @@ def pods_of(listing: t.Mapping[str, t.Any], app: str) -> list[PodSeen]:
     return sorted(pods, key=lambda pod: (pod.node, pod.name))
 
 
+def stranded(listing: t.Mapping[str, t.Any], ready: t.Collection[str]) -> list[str]:
+    """The pods on other Nodes than these: no kubelet is going to say that they have ended."""
+    pods = listing.get("items") or ()
+    return sorted(pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName") not in (None, *ready))
+
+
 def lacking_pods(listing: t.Mapping[str, t.Any], nodes: t.Collection[str]) -> list[str]:
     """What keeps the workloads from being complete, a text each: a probe on each node, the backends, the walled pod.
 

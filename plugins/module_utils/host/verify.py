@@ -32,6 +32,7 @@ _CALL_SECONDS = 60.0
 class VerifyWant:
     """What the cluster is expected to be. ``nodes`` is name to version, an empty version for any; none: any nodes.
 
+    ``absent`` are Nodes that are down on purpose, of which nothing is asked.
     ``outside_name`` is asked from pods only if this host itself resolves it. ``registries`` (HOST:PORT) are asked by
     every node. ``timeout`` bounds, in seconds, each wait, and the time of all questions that are asked again because
     the answer was not good.
@@ -45,6 +46,7 @@ class VerifyWant:
     nodes: t.Mapping[str, str]
     etcd: Etcdctl
     timeout: float
+    absent: tuple[str, ...] = ()
     addons: Addons = Addons()
     registries: tuple[str, ...] = ()
     full: bool = False
@@ -115,8 +117,9 @@ class _Run:
     def checks(self, proxy: ApiProxy) -> t.Iterator[Check]:
         """Put up, ask, judge. Without pods there is nobody to ask, so what needs them is then left out."""
         find = self._patience.find
-        yield find("nodes", lambda: verify.judge_nodes(summarize_nodes(self._kubectl.nodes()), self._want.nodes))
-        nodes = summarize_nodes(self._kubectl.nodes())
+        want = self._want
+        yield find("nodes", lambda: verify.judge_nodes(summarize_nodes(self._kubectl.nodes()), want.nodes, want.absent))
+        nodes = verify.without(summarize_nodes(self._kubectl.nodes()), want.absent)
         ready = [name for name, node in nodes.nodes.items() if node.ready]
         addons = AddonChecks(self._machine, self._kubectl, self._want.addons, self._namespace, self._want.image)
         # What pods need to start passes while others are asked.

@@ -8,15 +8,18 @@ import contextlib
 import datetime
 import secrets
 import signal
+import time
 import typing as t
 
 from ..core import verify_workload
+from ..core.nodes import summarize_nodes
 from ..core.problems import SlipwayError
 from ..core.verify import Check
 from .kubectl import Kubectl
 
 # A namespace with pods takes half a minute even where nothing is slow.
 REMOVAL_SECONDS = 90.0
+_LOOK_AGAIN_SECONDS = 15.0
 
 
 def new_space() -> str:
@@ -34,8 +37,8 @@ def check_removal(kubectl: Kubectl, namespace: str, timeout: float) -> Check:
     """Take down what was put up, and see that it is gone within ``timeout`` seconds."""
     done = "removed everything this check has made"
     try:
-        _remove(kubectl, [namespace], wait=timeout)
-        left = kubectl.json(["get", "namespace", namespace, "--ignore-not-found"])
+        _remove(kubectl, [namespace])
+        left = _left(kubectl, namespace, timeout)
     except SlipwayError as error:
         left = str(error)
     hint = f"see: kubectl get namespace {namespace} --output=yaml; the next run removes it if it can"
@@ -44,10 +47,37 @@ def check_removal(kubectl: Kubectl, namespace: str, timeout: float) -> Check:
     return Check("removal", ok=True, done=done, seen=f"namespace {namespace} is gone")
 
 
-def _remove(kubectl: Kubectl, namespaces: t.Sequence[str], *, wait: float = 0) -> None:
+def _remove(kubectl: Kubectl, namespaces: t.Sequence[str]) -> None:
+    """Have the cluster remove these namespaces, with their pods on Nodes that are down."""
     if namespaces:
-        waiting = [f"--timeout={wait:g}s"] if wait else ["--wait=false"]
-        kubectl.run(["delete", "namespace", "--ignore-not-found", *waiting, *namespaces], timeout=wait + 60)
+        kubectl.run(["delete", "namespace", "--ignore-not-found", "--wait=false", *namespaces])
+        _let_go(kubectl, namespaces)
+
+
+def _left(kubectl: Kubectl, namespace: str, timeout: float) -> t.Any:
+    """The namespace, if it is still there after that many seconds."""
+    end = time.monotonic() + timeout
+    while True:
+        left = kubectl.json(["get", "namespace", namespace, "--ignore-not-found"])
+        seconds = end - time.monotonic()
+        if not left or seconds <= 0:
+            return left
+        # In parts: most of a minute goes by until a Node that is down is said to be.
+        wait = f"--timeout={min(seconds, _LOOK_AGAIN_SECONDS):.0f}s"
+        kubectl.run(["wait", "--for=delete", f"namespace/{namespace}", wait], check=False)
+        _let_go(kubectl, [namespace])
+
+
+def _let_go(kubectl: Kubectl, namespaces: t.Sequence[str]) -> None:
+    """Delete the pods on Nodes that are not Ready, which the namespaces would wait for."""
+    nodes = summarize_nodes(kubectl.nodes()).nodes
+    ready = [name for name, node in nodes.items() if node.ready]
+    for namespace in namespaces if len(ready) < len(nodes) else ():
+        pods = verify_workload.stranded(kubectl.json(["get", "pods", f"--namespace={namespace}"]), ready)
+        if pods:
+            kubectl.run(
+                ["delete", "pod", *pods, f"--namespace={namespace}", "--ignore-not-found", "--force", "--wait=false"]
+            )
 
 
 @contextlib.contextmanager

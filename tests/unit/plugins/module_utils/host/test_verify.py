@@ -35,6 +35,7 @@ class Cluster:
         self.broken = set(broken)
         self.nodes = ["cp1", "w1", "w2"]
         self.namespaces: dict[str, str] = {}
+        self.leaving: set[str] = set()
         self.pods: dict[str, Json] = {}
         self.proxies = 0
         self.made = 0
@@ -51,6 +52,12 @@ class Cluster:
                 self.namespaces[item["metadata"]["name"]] = "now"
             for number in range(item["spec"].get("replicas", 3) if item["kind"] in ("DaemonSet", "Deployment") else 0):
                 self.add_pod(item["metadata"]["name"], self.nodes[number % 3])
+
+    def end_namespaces(self) -> None:
+        """Pods whose kubelet says nothing stay, and their namespace with them."""
+        if "w2" not in self.broken or not [pod for pod in self.pods.values() if pod["spec"]["nodeName"] == "w2"]:
+            for name in self.leaving:
+                self.namespaces.pop(name, None)
 
     def add_pod(self, app: str, node: str) -> None:
         self.made += 1
@@ -191,7 +198,10 @@ class FakeKubectl:
             return Output(0, f"written in a {'Secret' if 'secret' in arguments[-1] else 'ConfigMap'}", "")
         if arguments[0] == "exec":
             return Output(0, arguments[-1], "")
-        if arguments[:2] == ["delete", "pod"]:
+        if "--force" in arguments:
+            for name in [each for each in arguments[2:] if each in cluster.pods]:
+                del cluster.pods[name]
+        elif arguments[:2] == ["delete", "pod"]:
             app, node = (
                 cluster.pods[arguments[2]]["metadata"]["labels"]["app"],
                 cluster.pods[arguments[2]]["spec"]["nodeName"],
@@ -199,8 +209,8 @@ class FakeKubectl:
             cluster.add_pod(app, node)
             del cluster.pods[arguments[2]]
         if arguments[:2] == ["delete", "namespace"]:
-            for name in arguments[2:]:
-                cluster.namespaces.pop(name, None)
+            cluster.leaving.update(each for each in arguments[2:] if each in cluster.namespaces)
+        cluster.end_namespaces()
         return Output(0, "[+]ping ok", "")
 
 
@@ -243,6 +253,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, Check]]:
             etcd=Etcdctl(Machine(), "", (), "", "", ""),
             timeout=1,
             registries=options.get("registries", ()),
+            absent=options.get("absent", ()),
             full=options.get("full", False),
             addons=options.get("addons", Addons()),
         )
@@ -337,6 +348,15 @@ def test_every_node_asks_every_registry(
     checks = run(Cluster(*broken), registries=("10.0.0.9:5000",))
     assert checks["registry"].seen == seen
     assert failed(checks) == set(broken)
+
+
+def test_a_node_that_is_down_on_purpose_is_no_failure_but_told(run: t.Callable[..., dict[str, Check]]) -> None:
+    cluster = Cluster("w2")
+    checks = run(cluster, nodes={"cp1": "", "w1": ""}, absent=("w2",))
+    assert failed(checks) == set()
+    assert "2 of 2 Ready (2 x v1.37.0); not asked, for down on purpose: w2" in checks["nodes"].seen
+    assert "2 of 2 healthy" in checks["kubelets"].seen
+    assert cluster.namespaces == {}
 
 
 def test_what_the_longer_questions_lack_is_a_finding_of_its_own(run: t.Callable[..., dict[str, Check]]) -> None:
