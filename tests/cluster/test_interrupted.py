@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ansible_collections.slipway.cluster.plugins.plugin_utils.release import person
 from slipway.lab import Lab
@@ -178,3 +179,28 @@ def test_a_run_waits_for_another_as_long_as_it_was_told(pair: Lab, tmp_path: Pat
 
 
 WAITING = "TASK [Wait until no other run holds the host]"
+
+
+def test_a_reset_of_one_host_meets_the_run_that_holds_the_control_plane(pair: Lab, tmp_path: Path) -> None:
+    words = ("--limit", "w1", "--confirm", pair.name)
+    last = cutting.held(pair, "cp1")
+    other = {**last, "run": "another-machine 1 1", "by": "ann@elsewhere", "released": False}
+    support.on(pair, "cp1", "tee", cutting.HOLD, stdin=json.dumps(other))
+    refused = support.slipway("reset", "-i", str(pair.inventory), *words).require(1)
+    assert "apply of ann@elsewhere" in refused.out
+    assert support.on(pair, "w1", "systemctl", "is-active", "kubelet").strip() == "active"
+
+    support.on(pair, "cp1", "tee", cutting.HOLD, stdin=json.dumps({**other, "released": True}))
+    support.slipway("reset", "-i", str(pair.inventory), *words).require()
+    assert support.ask(pair, "w1", "systemctl", "is-active", "kubelet").stdout.strip() != "active"
+    mine = cutting.held(pair, "cp1")
+    assert (mine["verb"], mine["released"]) == ("reset", True)
+
+    support.on(pair, "w1", "mkdir", "/etc/slipway")
+    data = yaml.safe_load(pair.inventory.read_text(encoding="utf-8"))
+    control_plane = data["slipway_control_plane"]["hosts"]
+    control_plane["cp1"] = {**(control_plane["cp1"] or {}), "ansible_port": 1}
+    deaf = tmp_path / "inventory.yml"
+    deaf.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+    support.slipway("reset", "-i", str(deaf), *words).require()
+    assert support.ask(pair, "w1", "test", "-e", "/etc/slipway").returncode == 1, "it goes on where nobody can be met"
