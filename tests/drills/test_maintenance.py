@@ -25,7 +25,8 @@ import yaml
 from slipway import lab as labs
 from slipway.lab import Lab
 from slipway.lab.control import ssh_command
-from tests.cluster import support
+from tests.cluster import cutting, support
+from tests.cluster.cutting import Cut
 
 IMAGE = "slipway.local/agnhost:2.66.1"
 END = "/run/drill-end"
@@ -142,6 +143,67 @@ def runs(lab: Lab) -> dict[str, int]:
     return support.everywhere(lab, count)
 
 
+def without(lab: Lab, host: str, path: Path) -> Path:
+    """The lab's inventory, in which a host is declared absent."""
+    data = yaml.safe_load(lab.inventory.read_text(encoding="utf-8"))
+    for group in data.values():
+        if host in group.get("hosts", {}):
+            group["hosts"][host] = {**(group["hosts"][host] or {}), "slipway_node_absent": True}
+    path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def cordons(run: support.Run) -> set[str]:
+    """The Nodes that a run has cordoned."""
+    begin = "cordon node "
+    return {action.text.removeprefix(begin) for action in run.actions if action.text.startswith(begin)}
+
+
+def test_a_worker_that_is_silent_is_left_to_the_next_run_and_its_node_is_opened_in_any_case(
+    cluster: Lab, tmp_path: Path
+) -> None:
+    """The first worker is off: declared absent, it keeps nobody from finding the cluster; silent, it is waited for."""
+    tasks = tmp_path / "count.yml"
+    tasks.write_text(COUNT)
+    words = ("maintain", "-i", str(cluster.inventory), "--tasks", str(tasks))
+    others = [host for host in support.names(cluster) if host != "w1"]
+    # A budget of the cluster's own DNS would hold up others for as long as Kubernetes waits for the silent host.
+    support.kubectl(cluster, "drain", "w1", "--ignore-daemonsets", "--delete-emptydir-data", timeout=180)
+    support.kubectl(cluster, "uncordon", "w1")
+    labs.power(cluster, ["w1"], "off", cut=True)
+    try:
+        absent = without(cluster, "w1", tmp_path / "inventory.yml")
+        extra = {"slipway_maintain_tasks": str(tasks)}
+        limited = support.ansible_run(absent, "maintain", extra_vars=extra, limit="slipway_workers").require()
+        assert cordons(limited) == {"w2", "w3"}
+        assert support.kubectl(cluster, "get", *support.MAINTENANCE) == ""
+
+        left = support.slipway(*words).require(1)
+        assert "maintained: cp1, cp2, cp3, w2, w3\nnot maintained: w1; run it again" in left.out
+        once = runs(cluster)
+        assert once == {**dict.fromkeys(others, 1), "w1": 0, "w2": 2, "w3": 2}
+        support.slipway(*words).require(1)
+        assert runs(cluster) == once, "what was finished is not done again"
+    finally:
+        labs.power(cluster, ["w1"], "on")
+    support.answers(cluster, "w1")
+    support.wait_for("all is well", lambda: support.settled(cluster), timeout=300)
+
+    # It is the last one, and its run is cut before the Node is open: that is not forgotten.
+    cutting.arm(cluster, [Cut(host, "drain", "uncordon node w1", "before") for host in ("cp1", "cp2", "cp3")])
+    try:
+        support.slipway(*words).require(1)
+    finally:
+        cutting.disarm(cluster)
+    assert support.closed(cluster) == {"w1": "maintain"}
+    said = support.slipway(*words).require()
+    assert "maintained: cp1, cp2, cp3, w1, w2, w3\n" in said.out
+    assert runs(cluster) == {**once, "w1": 2}
+    assert support.closed(cluster) == {}
+    assert support.kubectl(cluster, "get", *support.MAINTENANCE) == ""
+    support.everywhere(cluster, lambda host: support.shell(cluster, host, "rm /root/maintained"))
+
+
 def test_nobody_notices_that_every_host_is_rebooted(cluster: Lab, service: str, tmp_path: Path) -> None:
     tasks = tmp_path / "reboot.yml"
     tasks.write_text(REBOOT)
@@ -175,27 +237,11 @@ def test_nobody_notices_that_every_host_is_rebooted(cluster: Lab, service: str, 
     support.slipway("verify", "-i", str(cluster.inventory)).require()
 
 
-def without(lab: Lab, host: str, path: Path) -> Path:
-    """The lab's inventory, in which a host is declared absent."""
-    data = yaml.safe_load(lab.inventory.read_text(encoding="utf-8"))
-    for group in data.values():
-        if host in group.get("hosts", {}):
-            group["hosts"][host] = {**(group["hosts"][host] or {}), "slipway_node_absent": True}
-    path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
-    return path
-
-
 def ready(lab: Lab, hosts: t.Iterable[str]) -> str | None:
     """None if the API servers of these hosts answer, and with them etcd."""
     call = (*support.KUBECTL, "get", "--raw=/readyz", "--request-timeout=5s")
     said = support.everywhere(lab, lambda host: support.ask(lab, host, *call), hosts)
     return ", ".join(host for host, answer in said.items() if answer.returncode) or None
-
-
-def cordons(run: support.Run) -> set[str]:
-    """The Nodes that a run has cordoned."""
-    begin = "cordon node "
-    return {action.text.removeprefix(begin) for action in run.actions if action.text.startswith(begin)}
 
 
 def test_a_control_plane_host_that_is_off_holds_up_no_worker_and_costs_no_quorum(cluster: Lab, tmp_path: Path) -> None:
@@ -259,16 +305,31 @@ def test_a_second_of_three_is_not_removed_while_one_is_down(cluster: Lab) -> Non
 
 
 def test_the_first_host_of_the_inventory_is_removed_and_comes_back(cluster: Lab, service: str) -> None:
+    """The next of those that stay has no API server: the one that has works."""
     told: dict[str, t.Any] = {}
     words = ("-i", str(cluster.inventory), "--confirm", cluster.name)
+    support.on(cluster, "cp2", "systemctl", "stop", "kube-apiserver")
     with client(cluster, "w1", service, told):
         said = support.slipway("remove", "cp1", *words).require()
     assert "has held the keys" in said.out
     assert set(support.members(cluster, "cp2")) == {"cp2", "cp3"}
-    names = {node["metadata"]["name"] for node in support.objects(cluster, "nodes", host="cp2")}
+    names = {node["metadata"]["name"] for node in support.objects(cluster, "nodes", host="cp3")}
     assert "cp1" not in names
     assert told["failed"] == []
     support.slipway("apply", "-i", str(cluster.inventory)).require()
     assert set(support.members(cluster, "cp2")) == {"cp1", "cp2", "cp3"}
     support.wait_for("all is well", lambda: support.settled(cluster), timeout=240)
     support.slipway("verify", "-i", str(cluster.inventory)).require()
+
+
+def test_a_limit_makes_nobody_silent(cluster: Lab) -> None:
+    """Who is to leave has to be inside; a control-plane host outside does the work."""
+    words = ("-i", str(cluster.inventory), "--confirm", cluster.name)
+    for dead in ([], ["--dead"]):
+        refused = support.slipway("remove", "w3", *dead, *words, "--limit", "all:!w3").require(1)
+        assert "w3: is outside --limit, so nobody has looked whether it answers" in refused.out
+    support.slipway("remove", "w3", "--dead", *words, "--limit", "w3").require()
+    assert "w3" not in {node["metadata"]["name"] for node in support.objects(cluster, "nodes")}
+    assert support.ask(cluster, "w3", "test", "-e", "/etc/slipway").returncode == 1, "it answers, so it is not dead"
+    support.slipway("apply", "-i", str(cluster.inventory), "--limit", "w3").require()
+    support.wait_for("all is well", lambda: support.settled(cluster), timeout=240)
