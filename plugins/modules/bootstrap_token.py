@@ -11,6 +11,7 @@ short_description: Let nodes join for some minutes
 version_added: 0.1.0
 description:
   - Creates a bootstrap token's Secret that ends by itself, when there are nodes to join.
+  - Makes Nodes again that somebody deleted while their hosts ran.
   - See U(https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/).
 author:
   - Slipway maintainers (@slipway)
@@ -30,6 +31,13 @@ options:
         to the keeper's list on this host, for a control-plane host on which nothing else is changed.
     type: dict
     default: {}
+  missing:
+    description:
+      - Nodes (objects of the API) that are made if they are not there. A kubelet that registers gets a pod network that
+        its host does not have.
+    type: list
+    elements: dict
+    default: []
   minutes:
     description: How long the token is valid.
     type: int
@@ -74,11 +82,14 @@ import time
 import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.change import Change
+from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import KubernetesObject, ref_of
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from ansible_collections.slipway.cluster.plugins.module_utils.host.engine import run_module
 from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import ARGUMENTS, Kubectl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine
 
+ALLOW = "allow"
+CREATE = "create"
 NODES = "/etc/slipway/nodes.json"
 GROUP = "system:bootstrappers:slipway"
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -86,17 +97,19 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "token": {"type": "str", "required": True, "no_log": True},
     "joining": {"type": "list", "elements": "str", "required": True},
     "nodes": {"type": "dict", "default": {}},
+    "missing": {"type": "list", "elements": "dict", "default": []},
     "minutes": {"type": "int", "default": 15},
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Token:
-    """A token and for how many hosts and minutes it is wanted."""
+    """A token and for how many hosts and minutes it is wanted, who is allowed what, and which Nodes are to be there."""
 
     token: str
     joining: tuple[str, ...]
     nodes: t.Mapping[str, t.Sequence[str]]
+    missing: tuple[KubernetesObject, ...]
     minutes: int
     kubectl: str
     kubeconfig: str
@@ -107,31 +120,56 @@ def parse(params: dict[str, t.Any]) -> Token:
     name, _unused, secret = params["token"].partition(".")
     if len(name) != 6 or len(secret) != 16:
         raise SlipwayError(Problem("token", "has the wrong form", "six and sixteen of a-z and 0-9 with a dot between"))
-    return Token(**{**params, "joining": tuple(params["joining"])})
+    lists = {name: tuple(params[name]) for name in ("joining", "missing")}
+    return Token(**{**params, **lists})
 
 
-def observe(machine: Machine, want: Token) -> dict[str, list[str]]:
-    """The keeper's list; a token of this run is never there yet."""
-    del want
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """The keeper's list, and the names of those of the Nodes that are there."""
+
+    allowed: t.Mapping[str, t.Sequence[str]]
+    nodes: frozenset[str] = frozenset()
+
+
+def observe(machine: Machine, want: Token) -> Seen:
+    """The keeper's list and the Nodes; a token of this run is never there yet."""
+    refs = [ref_of(item) for item in want.missing]
+    found = Kubectl(machine, want.kubectl, want.kubeconfig).find(refs) if refs else {}
+    return Seen(_allowed(machine), frozenset(ref.name for ref in refs if ref.key in (found or {})))
+
+
+def _allowed(machine: Machine) -> dict[str, list[str]]:
     return t.cast("dict[str, list[str]]", json.loads(machine.read_text(NODES) or "{}"))
 
 
-def plan(want: Token, seen: dict[str, list[str]]) -> list[Change]:
-    """The token if anybody is to join, and who is not on the list."""
+def plan(want: Token, seen: Seen) -> list[Change]:
+    """The token if anybody is to join, who is not on the list, and the Nodes that are not there."""
     changes = [Change("create bootstrap token", secret=True)] if want.joining else []
     changes += [
-        Change(f"allow a serving certificate for {name}", data={name: list(names)})
+        Change(f"allow a serving certificate for {name}", data=(ALLOW, {name: list(names)}))
         for name, names in sorted(want.nodes.items())
-        if seen.get(name) != list(names)
+        if seen.allowed.get(name) != list(names)
+    ]
+    missing = {ref_of(item).name: item for item in want.missing}
+    changes += [
+        Change(f"create node {name}", data=(CREATE, item))
+        for name, item in sorted(missing.items())
+        if name not in seen.nodes
     ]
     return changes
 
 
 def apply(machine: Machine, want: Token, change: Change) -> None:
-    """Add to the list, or create the Secret; its content goes through a pipe."""
-    if change.data:
-        allowed = {**observe(machine, want), **change.data}
+    """Add to the list, make a Node, or create the Secret; its content goes through a pipe."""
+    kubectl = Kubectl(machine, want.kubectl, want.kubeconfig)
+    verb, item = change.data or ("", {})
+    if verb == ALLOW:
+        allowed = {**_allowed(machine), **item}
         machine.write(NODES, (json.dumps(allowed, indent=2, sort_keys=True) + "\n").encode(), mode=0o644)
+        return
+    if verb == CREATE:
+        kubectl.apply([item])
         return
     name, _unused, secret = want.token.partition(".")
     end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60 * want.minutes))
@@ -148,7 +186,7 @@ def apply(machine: Machine, want: Token, change: Change) -> None:
             "auth-extra-groups": GROUP,
         },
     }
-    Kubectl(machine, want.kubectl, want.kubeconfig).apply([document])
+    kubectl.apply([document])
 
 
 def main() -> None:

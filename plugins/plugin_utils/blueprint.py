@@ -370,6 +370,7 @@ def _data(
             "address": seed_address,
         },
         "joining": list(plan.joining),
+        "remade": dict(plan.remade),
         "pending": list(plan.pending),
         # Without a pod network of Slipway's, nodes stay NotReady until the user's comes; that is no failure.
         "wait": 240 if layout.network != "none" else 0,

@@ -29,6 +29,9 @@ _UNREADY_TAINTS = (
     "node.kubernetes.io/not-ready",
     "node.kubernetes.io/unreachable",
 )
+# A kubelet gives its Node this label, and flanneld this annotation, when it starts and never again.
+_REGISTERED = "kubernetes.io/hostname"
+_ROUTED = "flannel.alpha.coreos.com/kube-subnet-manager"
 SERVING_SIGNER = "kubernetes.io/kubelet-serving"
 _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _PREFIX = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -75,6 +78,7 @@ class NodeSeen:
     ``condition`` says why it is not ready, in one line, and is empty if it is; ``pressure`` what it says it is short of
     all the same. ``managed_*`` is what our annotations list, None where there is no such annotation; ``labelled`` and
     ``annotated`` are whether it has any of these at all. ``cordoned_by`` is what for it was Slipway that closed it.
+    ``registered`` is whether its kubelet, and ``routed`` whether its flanneld has been started since it was made.
     """
 
     name: str
@@ -92,6 +96,8 @@ class NodeSeen:
     labelled: bool = True
     annotated: bool = True
     cordoned_by: t.Optional[str] = None
+    registered: bool = True
+    routed: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +150,12 @@ def parse_nodes(items: t.Sequence[t.Mapping[str, t.Any]]) -> tuple[NodeWant, ...
     if problems:
         raise SlipwayError(problems)
     return tuple(wants)
+
+
+def node_object(name: str, pod_cidr: str, taints: t.Sequence[t.Mapping[str, str]]) -> dict[str, t.Any]:
+    """A Node with that pod network, which no kubelet could ask for, and what keeps pods off it from the beginning."""
+    spec = {"podCIDR": pod_cidr, "podCIDRs": [pod_cidr], "taints": [dict(each) for each in taints]}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": spec}
 
 
 def plan_nodes(wants: t.Sequence[NodeWant], seen: NodesSeen) -> list[Change]:
@@ -385,6 +397,8 @@ def _summarize(item: t.Mapping[str, t.Any]) -> NodeSeen:
         labelled=bool(metadata.get("labels")),
         annotated=bool(annotations),
         cordoned_by=annotations.get(CORDONED_BY),
+        registered=_REGISTERED in (metadata.get("labels") or {}),
+        routed=_ROUTED in annotations,
     )
 
 

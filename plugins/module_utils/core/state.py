@@ -71,13 +71,17 @@ class Link:
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """A systemd unit that is enabled and running (or neither), started with the input ``digest`` stands for."""
+    """A systemd unit that is enabled and running (or neither), started with the input ``digest`` stands for.
+
+    ``anew`` is why a process that runs is not the one that is wanted though its input is; empty if it is.
+    """
 
     name: str
     digest: str = ""
     enabled: bool = True
     running: bool = True
     no_block: bool = False
+    anew: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,18 +336,13 @@ def _plan_activity(want: Unit, seen: SeenUnit, *, stale: bool) -> list[Change]:
         return [Change(f"stop {want.name}", data=("stop", want))] if up else []
     if not up:
         return [Change(f"start {want.name}", data=("start", want))]
+    before = after = ""
     if want.digest and seen.digest != want.digest:
-        return [
-            Change(
-                f"restart {want.name}",
-                before=f"running with {seen.digest or 'unknown input'}\n",
-                after=f"running with {want.digest}\n",
-                data=("restart", want),
-            )
-        ]
-    if seen.runs != seen.starts:
+        before, after = f"running with {seen.digest or 'unknown input'}\n", f"running with {want.digest}\n"
+    elif seen.runs != seen.starts:
         before, after = f"running {seen.runs}\n", f"running {seen.starts}\n"
-        return [Change(f"restart {want.name}", before=before, after=after, data=("restart", want))]
-    if not want.digest and stale:
-        return [Change(f"restart {want.name}", data=("restart", want))]
-    return []
+    elif want.anew:
+        before, after = f"running {want.anew}\n", "started anew\n"
+    elif want.digest or not stale:
+        return []
+    return [Change(f"restart {want.name}", before=before, after=after, data=("restart", want))]

@@ -14,6 +14,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.state import 
 
 from .layout import Layout, Node
 from .targets.etcd import peer_url
+from .targets.network import pod_cidr
 
 
 def foreign(
@@ -25,12 +26,14 @@ def foreign(
 ) -> list[Problem]:
     """Warnings: etcd members and Nodes without a host in the inventory, closed Nodes, changed units, static pods.
 
-    ``members`` and ``seen`` are what a living etcd and API said, empty and None where there is none; ``states`` are
-    each host's.
+    Also Nodes that have another pod network than their hosts. ``members`` and ``seen`` are what a living etcd and API
+    said, empty and None where there is none; ``states`` are each host's.
     """
     found = [*_members(layout, nodes, tuple(members)), *(_nodes(nodes, seen) if seen else ())]
     for host, state in sorted(states.items()):
         found += [*_drop_ins(host, state.units), *_static_pods(nodes[host], state)]
+        own = seen.nodes.get(nodes[host].node_name) if seen else None
+        found += _pod_network(own, pod_cidr(layout, state)) if own else []
     return found
 
 
@@ -94,6 +97,22 @@ def _closed(node: NodeSeen, host: str) -> Problem:
         way = f"if nobody works on it: {way}; or {opening}"
     found = f"is cordoned{by}: no new pod runs there"
     return Problem(f"node {node.name}", found, "a Node that takes pods", way, warning=True)
+
+
+def _pod_network(node: NodeSeen, cidr: str) -> list[Problem]:
+    """A Node that was deleted and came back by itself, when its kubelet or its host was started."""
+    if not cidr or not node.pod_cidrs or cidr in node.pod_cidrs:
+        return []
+    return [
+        Problem(
+            f"node {node.name}",
+            f"has the pod network {', '.join(node.pod_cidrs)}, and its host gives pods addresses of {cidr}, "
+            "to which no other host knows the way",
+            "the same network on both",
+            f"kubectl delete node {node.name}, then slipway apply, which makes it again with the network of its host",
+            warning=True,
+        )
+    ]
 
 
 def _drop_ins(host: str, units: t.Mapping[str, SeenUnit]) -> t.Iterator[Problem]:

@@ -48,6 +48,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.leaf import (
 from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import (
     NodesSeen,
     NodeWant,
+    node_object,
     parse_nodes,
     plan_nodes,
 )
@@ -121,8 +122,9 @@ class Blueprint:
     """The plan of one run: parameters by host and phase, steps by host, and what is done once.
 
     ``joining`` get a kubelet that has to register, ``receiving`` the cluster's keys from another host, ``members``
-    become etcd members of a cluster that lives, ``rolling`` are hosts on which something that runs is restarted.
-    ``refused`` is why hosts have no part in it, if the plan goes on without them.
+    become etcd members of a cluster that lives, ``rolling`` are hosts on which something that runs is restarted,
+    ``remade`` has the Nodes that are made again, by host. ``refused`` is why hosts have no part in it, if the plan goes
+    on without them.
     """
 
     leader: str
@@ -135,6 +137,7 @@ class Blueprint:
     receiving: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
     rolling: tuple[str, ...] = ()
+    remade: t.Mapping[str, dict[str, t.Any]] = dataclasses.field(default_factory=dict)
     refused: tuple[Problem, ...] = ()
 
     @property
@@ -263,16 +266,21 @@ def build(context: Context, *, whole: bool = True) -> Blueprint:
         receiving=tuple(name for name in sorted(seen) if name in context.verdict.receiving),
         members=tuple(name for name in sorted(steps) if _becomes_member(steps[name])),
         rolling=rolling,
+        remade=_remade(context, steps),
         refused=(*problems, *more),
     )
 
 
 def _is_rolling(seen: Observation, steps: t.Iterable[Step]) -> bool:
-    """Whether a unit that runs on a host of the cluster is restarted: such hosts take turns."""
+    """Whether a unit that runs on a host of the cluster is restarted: such hosts take turns.
+
+    What is started anew for a Node that is lost disturbs nobody.
+    """
     disturbed = {
         step.change.data[1].name
         for step in steps
         if isinstance(step.change.data, tuple) and step.change.data[0] in ("restart", "stop")
+        if not step.change.data[1].anew
     }
     return (seen.joined or seen.etcd.formed) and bool(disturbed - GENTLE_UNITS)
 
@@ -353,9 +361,11 @@ def _plan_host(
         params["registry"], own_steps = _plan_registry(context, own, seen)
         steps += own_steps
     if is_node:
-        target = node.proxy_target(context.layout, own) + node.kubelet_target(context.layout, own, joined=seen.joined)
+        again = forgotten(context, own.host)
+        target = node.proxy_target(context.layout, own)
+        target += node.kubelet_target(context.layout, own, joined=seen.joined, anew=again.kubelet)
         component("node", target, node.kubelet_waits())
-        target = network.network_target(context.layout, own)
+        target = network.network_target(context.layout, own, anew=again.flannel)
         target += metrics_gate.metrics_gate_target(context.layout, own, program=context.gate)
         component("network", target, network.network_waits(context.layout))
     return params, tuple(steps)
@@ -382,6 +392,49 @@ def with_programs(seen: Observation, brought: t.Iterable[Change]) -> Observation
         kernel=dataclasses.replace(seen.kernel, state=state),
         etcd=dataclasses.replace(seen.etcd, state=state),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Forgotten:
+    """What a host that has joined does again because somebody deleted its Node while its programs ran.
+
+    ``kubelet`` and ``flannel`` say why these are started anew, empty if they are not: each leaves what it has to say in
+    the Node when it starts, and never again. ``node`` is the Node as it is made before that, so that the pods keep
+    their network; None if there is one, or the host has no network to keep.
+    """
+
+    kubelet: str = ""
+    flannel: str = ""
+    node: dict[str, t.Any] | None = None
+
+
+def forgotten(context: Context, name: str) -> Forgotten:
+    """What the host has to do again; SlipwayError if another Node has its pods' network meanwhile."""
+    leader, seen, own = context.known.get(context.verdict.leader), context.seen[name], context.nodes[name]
+    if not (leader and leader.nodes and leader.nodes.known and seen.joined and _runs_kubelet(context, name)):
+        return Forgotten()
+    found = leader.nodes.nodes.get(own.node_name)
+    if found:
+        why = "since before its Node was made"
+        return Forgotten("" if found.registered else why, "" if found.routed else why)
+    cidr = network.pod_cidr(context.layout, seen.state)
+    others = [each.name for each in leader.nodes.nodes.values() if cidr in each.pod_cidrs]
+    if others:
+        raise SlipwayError(
+            Problem(
+                f"node {own.node_name}",
+                f"is gone, and {others[0]} has {cidr} now, of which this host gives its pods addresses",
+                "a network of its own",
+                f"take the host out and in again: slipway remove {name}, then slipway apply",
+            )
+        )
+    made = node_object(own.node_name, cidr, [taint(text) for text in own.taints]) if cidr else None
+    return Forgotten(why := "for a Node that is gone", why, made)
+
+
+def _remade(context: Context, hosts: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
+    """The Nodes that are made again for these of the planned hosts, by host."""
+    return {name: node for name in hosts if name in context.seen and (node := forgotten(context, name).node)}
 
 
 def keys_want(context: Context, own: Node) -> PkiWant:
@@ -611,6 +664,8 @@ def _add_once(
         once.append(Step("node", "bootstrap_token", Change("create bootstrap token")))
         allowed = [f"allow a serving certificate for {name}" for name in sorted(allowed_nodes(context, joining))]
         once += [Step("node", "bootstrap_token", Change(name)) for name in allowed]
+    names = sorted(each["metadata"]["name"] for each in _remade(context, steps).values())
+    once += [Step("node", "bootstrap_token", Change(f"create node {name}")) for name in names]
     wants: tuple[NodeWant, ...] = parse_nodes(node_params)
     seen = context.known[leader].nodes or NodesSeen()
     once += [Step("addons", "node", change) for change in plan_nodes(wants, seen)]

@@ -7,7 +7,13 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ansible_collections.slipway.cluster.plugins.module_utils.core.state import Directory, File, HostState, Unit
+from ansible_collections.slipway.cluster.plugins.module_utils.core.state import (
+    Directory,
+    File,
+    HostState,
+    SeenState,
+    Unit,
+)
 
 from ..layout import Layout, Node
 from . import paths
@@ -21,13 +27,17 @@ FLANNEL_UNIT = "flanneld.service"
 FLANNEL_CONFIG = f"{paths.ETC}/flannel/net-conf.json"
 FLANNEL_SUBNET = "/run/flannel/subnet.env"
 CNI_TEMPLATE = f"{paths.SLIPWAY_ETC}/cni-conflist.template"
+CNI_CONFIG = "/etc/cni/net.d/10-containerd-net.conflist"
 VXLAN_OVERHEAD_BYTES = 50
 
 
-def network_target(layout: Layout, node: Node) -> HostState:
-    """kube-proxy and a route to Services always; flanneld where flannel is the network."""
+def network_target(layout: Layout, node: Node, *, anew: str = "") -> HostState:
+    """kube-proxy and a route to Services always; flanneld where flannel is the network.
+
+    ``anew`` is why a flanneld that runs as it should is started again, see Unit.
+    """
     proxy = kube_proxy_target(layout, node) + service_route_target(layout, node)
-    return proxy + flannel_target(layout, node) if layout.network == "flannel" else proxy
+    return proxy + flannel_target(layout, node, anew=anew) if layout.network == "flannel" else proxy
 
 
 def network_waits(layout: Layout) -> list[dict[str, t.Any]]:
@@ -96,7 +106,7 @@ WantedBy=multi-user.target
     return HostState(files=(File(paths.unit(SERVICE_ROUTE_UNIT), unit),), units=(Unit(SERVICE_ROUTE_UNIT),))
 
 
-def flannel_target(layout: Layout, node: Node) -> HostState:
+def flannel_target(layout: Layout, node: Node, *, anew: str = "") -> HostState:
     """flanneld over VXLAN on the interface that has the node's address."""
     config = json.dumps(
         {
@@ -124,7 +134,7 @@ def flannel_target(layout: Layout, node: Node) -> HostState:
     return HostState(
         directories=(Directory(f"{paths.ETC}/flannel"),),
         files=(File(FLANNEL_CONFIG, config + "\n"), File(paths.unit(FLANNEL_UNIT), service.text())),
-        units=(Unit(FLANNEL_UNIT, service.digest),),
+        units=(Unit(FLANNEL_UNIT, service.digest, anew=anew),),
     )
 
 
@@ -149,6 +159,20 @@ def cni_target(layout: Layout, node: Node) -> HostState:
         ],
     }
     return HostState(files=(File(CNI_TEMPLATE, json.dumps(conflist, indent=2) + "\n"),))
+
+
+def pod_cidr(layout: Layout, state: SeenState) -> str:
+    """The network of which the host gives its pods addresses, empty if it has given none.
+
+    containerd has made its configuration once, of the template above, and keeps it whatever the Node says later.
+    """
+    found = state.paths.get(CNI_CONFIG)
+    if layout.network != "flannel" or found is None:
+        return ""
+    try:
+        return str(json.loads(found.text)["plugins"][0]["ipam"]["ranges"][0][0]["subnet"])
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 def pod_mtu(layout: Layout, node: Node) -> int:

@@ -100,8 +100,11 @@ backend kube-apiservers
 {servers}"""
 
 
-def kubelet_target(layout: Layout, node: Node, *, joined: bool) -> HostState:
-    """The kubelet. A host that has not joined gets a kubeconfig with a token of minutes, below /run."""
+def kubelet_target(layout: Layout, node: Node, *, joined: bool, anew: str = "") -> HostState:
+    """The kubelet. A host that has not joined gets a kubeconfig with a token of minutes, below /run.
+
+    ``anew`` is why one that runs as it should is started again, see Unit.
+    """
     config = to_yaml(kubelet_configuration(layout, node))
     service = Service(
         description="Kubernetes kubelet",
@@ -129,7 +132,7 @@ def kubelet_target(layout: Layout, node: Node, *, joined: bool) -> HostState:
     return HostState(
         directories=(Directory("/var/lib/kubelet", "0750"),),
         files=tuple(files),
-        units=(Unit(KUBELET_UNIT, service.digest),),
+        units=(Unit(KUBELET_UNIT, service.digest, anew=anew),),
     )
 
 

@@ -18,6 +18,7 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.slipway.cluster.plugins.filter.with_passwords import FilterModule
 from ansible_collections.slipway.cluster.plugins.module_utils.core.etcd import EtcdWant
+from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import node_object
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import HostState
@@ -169,15 +170,16 @@ class Kubectl(Machine):
 
 
 def params(**changed: t.Any) -> dict[str, t.Any]:
-    defaults = {"token": TOKEN, "joining": ["w1"], "nodes": {}, "minutes": 15, "kubectl": "/k", "kubeconfig": "/c"}
-    return {**defaults, **changed}
+    defaults = {"token": TOKEN, "joining": ["w1"], "nodes": {}, "missing": [], "minutes": 15}
+    return {**defaults, "kubectl": "/k", "kubeconfig": "/c", **changed}
 
 
 def test_a_token_is_made_only_for_somebody() -> None:
-    assert [change.name for change in bootstrap_token.plan(bootstrap_token.parse(params()), {})] == [
+    nothing = bootstrap_token.Seen({})
+    assert [change.name for change in bootstrap_token.plan(bootstrap_token.parse(params()), nothing)] == [
         "create bootstrap token"
     ]
-    assert bootstrap_token.plan(bootstrap_token.parse(params(joining=[])), {}) == []
+    assert bootstrap_token.plan(bootstrap_token.parse(params(joining=[])), nothing) == []
 
 
 def test_who_joins_is_added_to_the_keepers_list_once() -> None:
@@ -190,6 +192,29 @@ def test_who_joins_is_added_to_the_keepers_list_once() -> None:
     assert bootstrap_token.plan(want, bootstrap_token.observe(machine, want)) == []
 
 
+def test_a_node_that_is_not_there_is_made_and_one_that_is_there_left_alone() -> None:
+    class Api(Kubectl):
+        def exists(self, path: str) -> bool:
+            return path in ("/k", "/c")
+
+        def read_text(self, path: str) -> str | None:
+            return None
+
+        def run(self, argv: t.Sequence[str], *, stdin: str | None = None, **options: t.Any) -> Output:
+            super().run(argv, stdin=stdin, **options)
+            return Output(0, json.dumps({"kind": "List", "items": [node_object("w1", "10.244.1.0/24", [])]}), "")
+
+    machine = Api()
+    items = [node_object(name, f"10.244.{name[1]}.0/24", []) for name in ("w1", "w2")]
+    want = bootstrap_token.parse(params(joining=[], missing=items))
+    (change,) = bootstrap_token.plan(want, bootstrap_token.observe(machine, want))
+    assert change.name == "create node w2"
+    bootstrap_token.apply(machine, want, change)
+    argv, text, _kubeconfig = machine.calls[-1]
+    assert argv[:2] == ["/k", "apply"]
+    assert json.loads(text)["items"] == items[1:]
+
+
 @pytest.mark.parametrize("token", ["", "abcdef", "abcdef.0123", "abcdef0123456789abcdef", "a.0123456789abcdef"])
 def test_a_token_of_another_form_is_refused(token: str) -> None:
     with pytest.raises(SlipwayError, match="wrong form"):
@@ -200,7 +225,7 @@ def test_a_token_goes_through_a_pipe_and_ends_by_itself(monkeypatch: pytest.Monk
     monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
     machine = Kubectl()
     want = bootstrap_token.parse(params())
-    bootstrap_token.apply(machine, want, bootstrap_token.plan(want, {})[0])
+    bootstrap_token.apply(machine, want, bootstrap_token.plan(want, bootstrap_token.Seen({}))[0])
     ((argv, text, kubeconfig),) = machine.calls
     assert (argv[:3], argv[-1], kubeconfig) == (["/k", "apply", "--server-side"], "--filename=-", "/c")
     (secret,) = json.loads(text)["items"]

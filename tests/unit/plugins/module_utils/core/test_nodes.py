@@ -249,6 +249,20 @@ def test_a_summary_survives_json() -> None:
 
 
 @pytest.mark.parametrize(
+    ("metadata", "started"),
+    [
+        ({}, (False, False)),
+        ({"labels": {"kubernetes.io/hostname": "a"}}, (True, False)),
+        ({"annotations": {"flannel.alpha.coreos.com/kube-subnet-manager": "true"}}, (False, True)),
+    ],
+)
+def test_what_was_started_since_a_node_was_made(metadata: dict[str, t.Any], started: tuple[bool, bool]) -> None:
+    seen = summarize_nodes({"items": [{"metadata": {"name": "a", **metadata}}]})
+    again = NodesSeen.from_data(json.loads(json.dumps(seen.to_data()))).nodes["a"]
+    assert (again.registered, again.routed) == started
+
+
+@pytest.mark.parametrize(
     ("item", "reason"),
     [
         (node(), None),

@@ -18,6 +18,7 @@ LAYOUT, NODES = one_and_two().layout()
 OURS = Member("1", "cp1", ("https://10.0.0.11:2380",), healthy=True)
 STRANGER = Member("2", "old", ("https://10.0.0.99:2380",))
 NODE = NodeSeen("w1", ready=True)
+CONFLIST = '{"plugins": [{"ipam": {"ranges": [[{"subnet": "10.244.3.0/24"}]]}}]}'
 
 
 def seen(*nodes: NodeSeen) -> NodesSeen:
@@ -100,6 +101,24 @@ def test_units_that_somebody_changed_are_named_with_the_files() -> None:
         f"w1: kubelet.service: is changed by {files[0]}, {files[1]}, which is not Slipway's",
     ]
     assert all(problem.warning and "restart " in problem.remedy for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("cidrs", "text", "found"),
+    [
+        (("10.244.3.0/24",), CONFLIST, []),
+        (("10.244.4.0/24",), CONFLIST, ["node w1: has the pod network 10.244.4.0/24"]),
+        (("10.244.4.0/24",), "", []),
+        ((), CONFLIST, []),
+    ],
+)
+def test_a_node_with_another_network_than_its_host(cidrs: tuple[str, ...], text: str, found: list[str]) -> None:
+    states = {"w1": SeenState(paths={"/etc/cni/net.d/10-containerd-net.conflist": SeenPath("file", text=text)})}
+    problems = foreign(LAYOUT, NODES, (), seen(dataclasses.replace(NODE, pod_cidrs=cidrs)), states)
+    assert [f"{problem.where}: {problem.found}".split(", and")[0] for problem in problems] == found
+    assert all(problem.warning and "kubectl delete node w1" in problem.remedy for problem in problems)
+    layout = dataclasses.replace(LAYOUT, network="none")
+    assert foreign(layout, NODES, (), seen(dataclasses.replace(NODE, pod_cidrs=cidrs)), states) == []
 
 
 @pytest.mark.parametrize(

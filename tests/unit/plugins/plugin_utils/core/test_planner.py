@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import typing as t
 
@@ -315,6 +316,98 @@ def test_a_users_own_setting_is_announced_when_the_probe_saw_it() -> None:
     made = cluster.plan()
     assert all("set net.core.somaxconn" in made.names(host) for host in HOSTS)
     assert not any("set net.no.such" in made.names(host) for host in HOSTS)
+
+
+# --- a Node that somebody deleted ------------------------------------------------------------------------------------
+def conflist(cidr: str) -> dict[str, t.Any]:
+    """The configuration of the pods' network as containerd has made it, as a probe sees it."""
+    plugins = [{"type": "bridge", "ipam": {"type": "host-local", "ranges": [[{"subnet": cidr}]]}}, {"type": "portmap"}]
+    return dataclasses.asdict(SeenPath("file", "0644", "root", "root", text=json.dumps({"plugins": plugins})))
+
+
+def losing(running: Cluster, host: str, **changed: t.Any) -> Cluster:
+    """The cluster without the Node of a host, or with that Node ``changed``."""
+    cluster = copied(running)
+    data = cluster.probes["cp1"]["nodes"]
+    data["nodes"] = [
+        {**node, **(changed if node["name"] == host else {"pod_cidrs": ["10.244.9.0/24"]})}
+        for node in data["nodes"]
+        if changed or node["name"] != host
+    ]
+    cluster.probes[host]["state"]["paths"]["/etc/cni/net.d/10-containerd-net.conflist"] = conflist("10.244.3.0/24")
+    return cluster
+
+
+def test_a_node_that_was_deleted_is_made_again_with_its_network(running: Cluster) -> None:
+    cluster = losing(running, "w1")
+    made = cluster.plan()
+    assert {host: made.names(host) for host in HOSTS} == {
+        "cp1": ["create node w1", "label node w1"],
+        "w1": ["restart kubelet.service", "restart flanneld.service"],
+        "w2": [],
+    }
+    assert made.blueprint.rolling == made.blueprint.joining == ()
+    spec = {"podCIDR": "10.244.3.0/24", "podCIDRs": ["10.244.3.0/24"], "taints": []}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "w1"}, "spec": spec}
+    assert as_json(made.blueprint.remade) == {"w1": node}
+    limited = cluster.plan(outside=frozenset({"cp1", "w2"}))
+    assert limited.names("w1") == made.names("w1")
+    assert limited.names("cp1") == made.names("cp1")
+    assert cluster.plan(outside=frozenset({"w1", "w2"})).blueprint.pending == ()
+    cluster.carry_out(made)
+    assert nothing(cluster.plan())
+
+
+def test_a_node_of_the_control_plane_takes_no_pods_from_the_beginning(running: Cluster) -> None:
+    cluster = losing(running, "cp1")
+    made = cluster.plan()
+    (node,) = made.blueprint.remade.values()
+    assert node["spec"]["taints"] == [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]
+    assert made.blueprint.rolling == ()
+    cluster.probes["cp1"]["state"]["units"]["kube-apiserver.service"]["digest"] = "old"
+    assert cluster.plan().blueprint.rolling == ("cp1",)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"registered": False, "routed": False}, ["restart kubelet.service", "restart flanneld.service"]),
+        ({"routed": False}, ["restart flanneld.service"]),
+        ({"ready": False}, []),
+    ],
+)
+def test_what_a_run_that_was_cut_after_the_node_was_made_left_is_done(
+    running: Cluster, changed: dict[str, t.Any], expected: list[str]
+) -> None:
+    made = losing(running, "w1", **changed).plan()
+    assert made.names("w1") == expected
+    assert made.blueprint.remade == {}
+    assert made.blueprint.rolling == ()
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"plugins": []}', '{"plugins": [{"ipam": {"ranges": [[null]]}}]}'])
+def test_a_host_without_a_network_of_its_own_registers_and_gets_one(running: Cluster, text: str) -> None:
+    cluster = losing(running, "w1")
+    cluster.probes["w1"]["state"]["paths"]["/etc/cni/net.d/10-containerd-net.conflist"]["text"] = text
+    made = cluster.plan()
+    assert made.blueprint.remade == {}
+    assert made.names("w1") == ["restart kubelet.service", "restart flanneld.service"]
+    assert made.names("cp1") == ["label node w1"]
+
+
+def test_two_hosts_do_not_get_one_network(running: Cluster) -> None:
+    cluster = losing(running, "w1")
+    cluster.probes["cp1"]["nodes"]["nodes"][-1]["pod_cidrs"] = ["10.244.3.0/24"]
+    (problem,) = refused(cluster)
+    assert problem.startswith("w1: node w1: is gone, and w2 has 10.244.3.0/24 now")
+
+
+def test_where_no_api_answers_no_node_is_lost(running: Cluster) -> None:
+    cluster = losing(running, "w1")
+    cluster.probes["cp1"]["nodes"] = None
+    made = cluster.plan()
+    assert made.names("w1") == []
+    assert made.blueprint.remade == {}
 
 
 # --- interrupted ------------------------------------------------------------------------------------------------------
