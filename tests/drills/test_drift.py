@@ -248,7 +248,7 @@ def test_apply_repairs_what_is_ours_and_leaves_the_rest(found: dict[str, t.Any],
 # --- a Node whose kubelet goes on -------------------------------------------------------------------------------------
 RESTARTS = ["restart kubelet.service", "restart flanneld.service"]
 # It comes back by itself: nobody reaches it meanwhile.
-CUT_OFF_SECONDS = 150
+CUT_OFF_SECONDS = 120
 
 
 def networks(lab: Lab) -> dict[str, list[str]]:
