@@ -188,6 +188,9 @@ class Kubectl:
             else:
                 self.pods.append(item)
 
+    def nodes(self) -> t.Any:
+        return {"items": []}
+
     def json(self, arguments: t.Sequence[str]) -> t.Any:
         if arguments[1] == "namespaces":
             wanted = arguments[2].rpartition("=")[0].rpartition("=")[2]
