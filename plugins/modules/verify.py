@@ -37,6 +37,11 @@ options:
     type: list
     elements: str
     default: []
+  etcd_absent:
+    description: Client URLs of members of etcd that are down on purpose. They need not answer.
+    type: list
+    elements: str
+    default: []
   domain:
     description: The cluster's DNS domain.
     type: str
@@ -202,6 +207,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "image": {"type": "str", "required": True},
     "nodes": {"type": "dict", "default": {}},
     "absent": {"type": "list", "elements": "str", "default": []},
+    "etcd_absent": {"type": "list", "elements": "str", "default": []},
     "domain": {"type": "str", "default": "cluster.local"},
     "outside_name": {"type": "str", "default": "kubernetes.io"},
     "timeout": {"type": "int", "default": 60},
@@ -241,6 +247,7 @@ def parse(params: dict[str, t.Any]) -> VerifyWant:
         timeout=params["timeout"],
         addons=Addons(**expected),
         absent=tuple(params["absent"]),
+        etcd_absent=tuple(params["etcd_absent"]),
         registries=tuple(params["registries"]),
         full=params["full"],
     )

@@ -216,8 +216,8 @@ def _told_later(context: planner.Context, outside: t.AbstractSet[str]) -> list[P
         *told(
             control_plane.APISERVER_UNIT,
             (node for node in asked if node.control_plane),
-            (node for node in later if node.is_node),
-            "the proxies there do not know {}",
+            (node for node in later if node.is_node or (node.etcd and spec.metrics.endpoints)),
+            f"the proxies {'and metrics gates ' if spec.metrics.endpoints else ''}there do not know {{}}",
         ),
         # Where an API server has a member of etcd beside it, it asks that one alone.
         *told(
@@ -610,9 +610,10 @@ def _registry(layout: Layout, context: planner.Context) -> dict[str, t.Any]:
 
 
 def _answering(spec: ClusterSpec, layout: Layout) -> tuple[str, ...]:
-    """The names of registries on hosts that are not declared down."""
+    """The names of registries on hosts that are not declared down; nobody knows which host another name is for."""
     present = tuple(member for member in layout.registries if not spec.nodes[member.host].absent)
-    return registry.names(dataclasses.replace(layout, registries=present))
+    named = layout.registry if present == layout.registries else dataclasses.replace(layout.registry, names=())
+    return registry.names(dataclasses.replace(layout, registries=present, registry=named))
 
 
 def _docker(spec: ClusterSpec) -> dict[str, t.Any]:
@@ -623,10 +624,12 @@ def _docker(spec: ClusterSpec) -> dict[str, t.Any]:
 def _verify(spec: ClusterSpec, layout: Layout, nodes: t.Mapping[str, Node], lock: Lock) -> dict[str, t.Any]:
     references = {entry.name: entry.reference for entry in lock.artifacts if entry.kind == "image"}
     present = [node for name, node in sorted(nodes.items()) if not spec.nodes[name].absent]
+    absent = [node for name, node in sorted(nodes.items()) if spec.nodes[name].absent]
     kubelets = [node.node_name for node in present if spec.nodes[node.host].is_node]
     return {
         "image": references.get("agnhost", ""),
         "nodes": dict.fromkeys(kubelets, f"v{layout.versions['kubernetes']}"),
+        "etcd_absent": [client_url(node.member) for node in absent if node.etcd],
         "absent": [node.known_as for node in spec.members if node.is_node and node.absent],
         "kubeconfig": paths.ADMIN_CONF,
         "domain": layout.domain,

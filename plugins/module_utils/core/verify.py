@@ -117,8 +117,18 @@ def judge_readyz(answers: t.Mapping[str, t.Union[str, None]], bodies: t.Mapping[
     )
 
 
-def judge_etcd(health: t.Sequence[t.Mapping[str, t.Any]], status: t.Sequence[t.Mapping[str, t.Any]]) -> Check:
-    """The members, from ``etcdctl endpoint health`` and ``endpoint status``, both for the whole cluster as JSON."""
+def judge_etcd(
+    health: t.Sequence[t.Mapping[str, t.Any]],
+    status: t.Sequence[t.Mapping[str, t.Any]],
+    absent: t.Collection[str] = (),
+) -> Check:
+    """The members, from ``etcdctl endpoint health`` and ``endpoint status``, both for the whole cluster as JSON.
+
+    ``absent`` are the client URLs of members that are down on purpose.
+    """
+    down = sorted(str(each.get("endpoint")) for each in health if each.get("endpoint") in absent)
+    health = [each for each in health if each.get("endpoint") not in absent]
+    status = [each for each in status if each.get("Endpoint") not in absent]
     bad = [f"{each.get('endpoint')}: {each.get('error') or 'unhealthy'}" for each in health if not each.get("health")]
     leaders = {str((each.get("Status") or {}).get("leader", 0)) for each in status}
     if not bad and (len(leaders) != 1 or leaders == {"0"}):
@@ -133,7 +143,7 @@ def judge_etcd(health: t.Sequence[t.Mapping[str, t.Any]], status: t.Sequence[t.M
         "etcd",
         bool(health) and not bad,
         "asked each member for a write, its leader and its alarms",
-        "; ".join([f"{good} of {len(health)} members healthy{size}", *bad]),
+        "; ".join([f"{good} of {len(health)} members healthy{size}", *bad, *_declared(down)]),
         hint="on that host see: systemctl status etcd, journalctl -u etcd",
     )
 
@@ -180,7 +190,9 @@ def judge_nodes(every: NodesSeen, expected: t.Mapping[str, str], absent: t.Colle
         "nodes",
         bool(names) and not bad,
         "read every Node's condition, taints and version",
-        "; ".join([f"{ready} of {len(names)} Ready ({_counted(versions)})", *bad, *_declared(every, absent)]),
+        "; ".join(
+            [f"{ready} of {len(names)} Ready ({_counted(versions)})", *bad, *_declared(set(absent) & set(every.nodes))]
+        ),
         hint=_nodes_hint(pressed),
     )
 
@@ -190,9 +202,8 @@ def without(seen: NodesSeen, absent: t.Collection[str]) -> NodesSeen:
     return dataclasses.replace(seen, nodes={name: node for name, node in seen.nodes.items() if name not in absent})
 
 
-def _declared(seen: NodesSeen, absent: t.Collection[str]) -> list[str]:
-    names = sorted(set(absent) & set(seen.nodes))
-    return [f"not asked, for down on purpose: {', '.join(names)}"] if names else []
+def _declared(names: t.Collection[str]) -> list[str]:
+    return [f"not asked, for down on purpose: {', '.join(sorted(names))}"] if names else []
 
 
 def _nodes_hint(pressed: t.Mapping[str, str]) -> str:

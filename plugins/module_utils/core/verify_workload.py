@@ -44,6 +44,19 @@ _ALL_SCHEDULABLE = ({"operator": "Exists", "effect": "NoSchedule"},)
 
 
 @dataclasses.dataclass(frozen=True)
+class Stage:
+    """Where the pods of one verification are: their namespace and image, and the Nodes that most are kept off."""
+
+    namespace: str
+    image: str
+    avoid: tuple[str, ...] = ()
+
+    def place(self, objects: t.Iterable[KubernetesObject]) -> list[KubernetesObject]:
+        """The objects, with their pods kept off these Nodes."""
+        return kept_off(objects, self.avoid)
+
+
+@dataclasses.dataclass(frozen=True)
 class PodSeen:
     """A pod as the API shows it; ``lack`` says why it does not serve, and is empty if it does."""
 
@@ -122,6 +135,33 @@ def stranded(listing: t.Mapping[str, t.Any], ready: t.Collection[str]) -> list[s
     """The pods on other Nodes than these: no kubelet is going to say that they have ended."""
     pods = listing.get("items") or ()
     return sorted(pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName") not in (None, *ready))
+
+
+def kept_off(objects: t.Iterable[KubernetesObject], nodes: t.Collection[str]) -> list[KubernetesObject]:
+    """The objects, with their pods kept off these Nodes, but for those of DaemonSets.
+
+    What tolerates every taint that forbids to schedule is put on Nodes that are down, too.
+    """
+    # A field is compared with one value (ValidateNodeFieldSelectorRequirement in Kubernetes).
+    names = [{"key": "metadata.name", "operator": "NotIn", "values": [name]} for name in sorted(nodes)]
+    terms = {"nodeSelectorTerms": [{"matchFields": names}]}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+
+    def placed(item: KubernetesObject) -> KubernetesObject:
+        spec = item.get("spec") or {}
+        if item["kind"] == "Pod":
+            return {**item, "spec": {**spec, "affinity": affinity}}
+        if item["kind"] == "DaemonSet" or "template" not in spec:
+            return item
+        template = {**spec["template"], "spec": {**spec["template"]["spec"], "affinity": affinity}}
+        return {**item, "spec": {**spec, "template": template}}
+
+    return [placed(item) if names else item for item in objects]
+
+
+def on_nodes(listing: t.Mapping[str, t.Any], nodes: t.Collection[str]) -> dict[str, t.Any]:
+    """The pods of a list that are on these Nodes."""
+    return {"items": [pod for pod in listing.get("items") or () if pod["spec"].get("nodeName") in nodes]}
 
 
 def lacking_pods(listing: t.Mapping[str, t.Any], nodes: t.Collection[str]) -> list[str]:

@@ -21,6 +21,7 @@ import urllib.error
 import urllib.request
 
 from ..core import docker, verify_workload
+from ..core.nodes import summarize_nodes
 from ..core.problems import Problem, SlipwayError
 from ..core.verify import Check
 from ..core.verify_registry import stale_tags
@@ -201,7 +202,9 @@ def run_on_cluster(machine: Machine, kubectl: Kubectl, images: t.Sequence[str]) 
 def _run_pod(machine: Machine, kubectl: Kubectl, images: t.Sequence[str], space: str) -> str:
     word = f"from-{images[0].rpartition(':')[2][:12]}"
     kubectl.apply([verify_workload.namespace_object(space)])
-    kubectl.apply([_pod(images, space, word)])
+    nodes = summarize_nodes(kubectl.nodes()).nodes.values()
+    down = [node.name for node in nodes if not node.ready]
+    kubectl.apply(verify_workload.kept_off([_pod(images, space, word)], down))
     where = f"--namespace={space}"
     found: dict[str, t.Any] = {}
 

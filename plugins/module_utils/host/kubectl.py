@@ -94,11 +94,14 @@ class Kubectl:
         """The list of Nodes; None where there is no kubectl, no kubeconfig or no API that answers."""
         return self.listed("nodes")
 
-    def listed(self, kinds: str) -> t.Optional[dict[str, t.Any]]:
-        """The list of all objects of one kind, or several with commas between; None as of ``nodes``."""
+    def listed(self, kinds: str, *options: str) -> t.Optional[dict[str, t.Any]]:
+        """The list of all objects of one kind, or several with commas between; None as of ``nodes``.
+
+        ``options`` of kubectl narrow it.
+        """
         if not self.is_installed():
             return None
-        output = self.run(["get", kinds, "--output=json", "--request-timeout=10s"], check=False)
+        output = self.run(["get", kinds, *options, "--output=json", "--request-timeout=10s"], check=False)
         if output.rc == 0:
             return t.cast("dict[str, t.Any]", json.loads(output.stdout))
         if is_silent(output.stderr):

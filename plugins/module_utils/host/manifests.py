@@ -149,6 +149,7 @@ def _without_lost(
     """What each object lacks, but not where that is only pods on nodes that are not Ready."""
     if not any(lack and ref.kind in REPLICATED for ref, lack in lacks):
         return list(lacks)
+    # Where nobody answers, all of it still lacks.
     down = {name for name, node in summarize_nodes(kubectl.nodes()).nodes.items() if not node.ready}
 
     def is_lost(ref: ObjectRef) -> bool:
@@ -157,8 +158,8 @@ def _without_lost(
             return False
         where = f"--namespace={item['metadata']['namespace']}"
         selector = f"--selector={selector_text(item['spec']['selector'])}"
-        found = kubectl.json(["get", "pods,controllerrevisions.apps", where, selector])
-        return lacks_only_lost(item, found["items"], down)
+        found = kubectl.listed("pods,controllerrevisions.apps", where, selector)
+        return found is not None and lacks_only_lost(item, found["items"], down)
 
     return [(ref, None if lack and is_lost(ref) else lack) for ref, lack in lacks]
 

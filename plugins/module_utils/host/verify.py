@@ -32,7 +32,8 @@ _CALL_SECONDS = 60.0
 class VerifyWant:
     """What the cluster is expected to be. ``nodes`` is name to version, an empty version for any; none: any nodes.
 
-    ``absent`` are Nodes that are down on purpose, of which nothing is asked.
+    ``absent`` are Nodes that are down on purpose, of which nothing is asked, ``etcd_absent`` the client URLs of such
+    members of etcd.
     ``outside_name`` is asked from pods only if this host itself resolves it. ``registries`` (HOST:PORT) are asked by
     every node. ``timeout`` bounds, in seconds, each wait, and the time of all questions that are asked again because
     the answer was not good.
@@ -47,6 +48,7 @@ class VerifyWant:
     etcd: Etcdctl
     timeout: float
     absent: tuple[str, ...] = ()
+    etcd_absent: tuple[str, ...] = ()
     addons: Addons = Addons()
     registries: tuple[str, ...] = ()
     full: bool = False
@@ -113,6 +115,7 @@ class _Run:
         self._want = want
         self._namespace = namespace
         self._patience = patience
+        self._stage = verify_workload.Stage(namespace, want.image)
 
     def checks(self, proxy: ApiProxy) -> t.Iterator[Check]:
         """Put up, ask, judge. Without pods there is nobody to ask, so what needs them is then left out."""
@@ -121,11 +124,13 @@ class _Run:
         yield find("nodes", lambda: verify.judge_nodes(summarize_nodes(self._kubectl.nodes()), want.nodes, want.absent))
         nodes = verify.without(summarize_nodes(self._kubectl.nodes()), want.absent)
         ready = [name for name, node in nodes.nodes.items() if node.ready]
-        addons = AddonChecks(self._machine, self._kubectl, self._want.addons, self._namespace, self._want.image)
+        avoid = tuple(sorted({*nodes.nodes, *want.absent} - set(ready)))
+        self._stage = verify_workload.Stage(self._namespace, want.image, avoid)
+        addons = AddonChecks(self._machine, self._kubectl, want.addons, self._stage)
         # What pods need to start passes while others are asked.
         unmade = self._put_up(len(ready))
         routeless = [] if unmade else self._put_up_addons(addons)
-        yield find("etcd", lambda: _check_etcd(self._want.etcd))
+        yield find("etcd", lambda: _check_etcd(want))
         yield find("controllers", lambda: _check_controllers(self._kubectl))
         yield find("kubelets", lambda: _check_node_health(proxy, nodes, "kubelets", "/proxy/healthz"))
         yield find("kube-proxy", lambda: _check_node_health(proxy, nodes, "kube-proxy", ":10256/proxy/livez"))
@@ -137,7 +142,7 @@ class _Run:
         started = _timed("pods start", lambda: self._check_started(ready))
         yield started
         if started.ok:
-            talk = Talk(self._kubectl, proxy, self._namespace, self._pods())
+            talk = Talk(self._kubectl, proxy, self._namespace, verify_workload.on_nodes(self._pods(), ready))
             yield find("registry", lambda: self._check_registries(ready))
             yield from self._talked(talk)
             yield from routeless
@@ -179,7 +184,8 @@ class _Run:
         ]
         if self._want.registries:
             objects.append(verify_registry.pulling_object(self._namespace, self._want.registries))
-        return _unmade("workload", "put up pods and Services", lambda: self._kubectl.apply(objects))
+        placed = self._stage.place(objects)
+        return _unmade("workload", "put up pods and Services", lambda: self._kubectl.apply(placed))
 
     def _put_up_addons(self, addons: AddonChecks) -> list[Check]:
         """What the add-ons' questions need: one whose API is missing is a finding, not the end of all others."""
@@ -190,9 +196,7 @@ class _Run:
         """The longer questions, if they are wanted."""
         if not self._want.full:
             return
-        full = FullChecks(
-            self._machine, self._kubectl, talk, self._namespace, self._want.image, dns=self._want.addons.dns
-        )
+        full = FullChecks(self._machine, self._kubectl, talk, self._stage, dns=self._want.addons.dns)
         unmade = _unmade("longer questions", "put up what they are asked of", full.put_up)
         yield from unmade
         if unmade:
@@ -313,12 +317,12 @@ def _check_api_servers(kubectl: Kubectl) -> Check:
     return verify.judge_readyz(answers, bodies)
 
 
-def _check_etcd(etcd: Etcdctl) -> Check:
-    if etcd.missing():
+def _check_etcd(want: VerifyWant) -> Check:
+    if want.etcd.missing():
         return verify.skipped(
             "etcd", "no etcdctl or no client certificate on this host; the API servers' /readyz asks it"
         )
-    return verify.judge_etcd(*etcd.answers())
+    return verify.judge_etcd(*want.etcd.answers(), want.etcd_absent)
 
 
 def _check_controllers(kubectl: Kubectl) -> Check:

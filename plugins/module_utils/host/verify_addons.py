@@ -18,7 +18,7 @@ import struct
 import time
 import typing as t
 
-from ..core import verify, verify_addons
+from ..core import verify, verify_addons, verify_workload
 from ..core.nodes import NodesSeen
 from ..core.verify import Check
 from ..core.verify_addons import KEPT, READER, REQUESTS, WRITER, Asked, Holder, Kept, Reply, Way
@@ -68,14 +68,15 @@ class Addons:
 
 
 class AddonChecks:
-    """The questions of one verification, in its namespace."""
+    """The questions of one verification."""
 
-    def __init__(self, machine: Machine, kubectl: Kubectl, want: Addons, namespace: str, image: str) -> None:
+    def __init__(self, machine: Machine, kubectl: Kubectl, want: Addons, stage: verify_workload.Stage) -> None:
         self._machine = machine
         self._kubectl = kubectl
         self._want = want
-        self._namespace = namespace
-        self._image = image
+        self._stage = stage
+        self._namespace = stage.namespace
+        self._image = stage.image
         self._tls: dict[str, bytes] = {}
 
     def objects(self) -> list[dict[str, t.Any]]:
@@ -92,7 +93,7 @@ class AddonChecks:
         if self._want.storage:
             objects.append(verify_addons.claim_object(self._namespace, self._want.storage[1]))
             objects.append(verify_addons.kept_job(self._namespace, self._image, WRITER))
-        return objects
+        return self._stage.place(objects)
 
     def check_metrics(self, proxy: ApiProxy, nodes: NodesSeen) -> Check:
         """The metrics API, through the API server's aggregation layer."""
@@ -108,7 +109,9 @@ class AddonChecks:
     def check_ingress(self) -> Check:
         """By host name and path over TLS, with a certificate of the route's own that is verified."""
         if not self._want.has_ingress:
-            return verify.skipped("ingress", "no add-on of Slipway's takes HTTP from outside")
+            return verify.skipped(
+                "ingress", "nothing of Slipway's takes HTTP from outside, or its hosts are down on purpose"
+            )
         host = verify_addons.host_name(self._namespace, verify_addons.INGRESS)
         context = ssl.create_default_context(cadata=self._tls["tls.crt"].decode())
         asked = self._ask_routes(host, (443, context), (80, None))
@@ -118,7 +121,7 @@ class AddonChecks:
     def check_gateway(self) -> Check:
         """The same through the default Gateway, over HTTP and with its own certificate over HTTPS."""
         if not self._want.gateway:
-            return verify.skipped("gateway", "there is no Gateway of Slipway's")
+            return verify.skipped("gateway", "there is no Gateway of Slipway's, or its hosts are down on purpose")
         host = verify_addons.host_name(self._namespace, verify_addons.ROUTE)
         context = self._context_of_gateway()
         asked = self._ask_routes(host, (443, context), (80, None), both=True)
@@ -202,7 +205,8 @@ class AddonChecks:
             events = self._kubectl.json(["get", "events", self._where])
             return Kept(volume, waits=verify_addons.claim_words(claim, events), trouble=trouble)
         self._kubectl.run(["delete", "job", WRITER, self._where, "--cascade=foreground"])
-        self._kubectl.apply([verify_addons.kept_job(self._namespace, self._image, READER)])
+        reader = verify_addons.kept_job(self._namespace, self._image, READER)
+        self._kubectl.apply(self._stage.place([reader]))
         trouble = self._job_trouble(READER, timeout)
         text = self._logs(READER)
         pods = self._kubectl.json(["get", "pods", self._where, f"--selector=app={READER}"])["items"]

@@ -25,16 +25,17 @@ _SCALING_SECONDS = 150.0
 
 
 class FullChecks:
-    """The longer questions of one verification, in its namespace. Without ``dns`` pods use addresses."""
+    """The longer questions of one verification. Without ``dns`` pods use addresses."""
 
     def __init__(
-        self, machine: Machine, kubectl: Kubectl, talk: Talk, namespace: str, image: str, *, dns: bool
+        self, machine: Machine, kubectl: Kubectl, talk: Talk, stage: verify_workload.Stage, *, dns: bool
     ) -> None:
         self._machine = machine
         self._kubectl = kubectl
         self._talk = talk
-        self._namespace = namespace
-        self._image = image
+        self._stage = stage
+        self._namespace = stage.namespace
+        self._image = stage.image
         self._dns = dns
 
     def put_up(self) -> None:
@@ -44,13 +45,17 @@ class FullChecks:
             *verify_full.scaled_objects(self._namespace, self._image),
             verify_full.failing_object(self._namespace, self._image),
         ]
-        self._kubectl.apply(objects)
+        self._kubectl.apply(self._stage.place(objects))
+
+    def _roll(self, version: str, *, ready: bool = True) -> None:
+        objects = verify_full.rolled_objects(self._namespace, self._image, version, ready=ready)
+        self._kubectl.apply(self._stage.place(objects))
 
     def check_rollout(self) -> Check:
         """To version 2 while requests come; none may fail."""
         lacking = self._settled(ROLLED)
         with self._under_load(ROLLED, "envvar?var=VERSION") as seen:
-            self._kubectl.apply(verify_full.rolled_objects(self._namespace, self._image, "2"))
+            self._roll("2")
             lacking = lacking or self._settled(ROLLED)
             time.sleep(2)
         return verify_full.judge_rollout(seen.load(), lacking, "2")
@@ -59,7 +64,7 @@ class FullChecks:
         """To a version 3 that never becomes ready, and back."""
         held = undone = ""
         with self._under_load(ROLLED, "envvar?var=VERSION") as seen:
-            self._kubectl.apply(verify_full.rolled_objects(self._namespace, self._image, "3", ready=False))
+            self._roll("3", ready=False)
             time.sleep(_HARM_SECONDS)
             if not self._settled(ROLLED, timeout=0):
                 held = "it counts as ready"

@@ -138,6 +138,8 @@ def _static_pods(node: Node, state: SeenState) -> t.Iterator[Problem]:
         path
         for path, seen in sorted(state.paths.items())
         if path.startswith(f"{places.STATIC_PODS}/") and seen.kind != "directory"
+        # As the kubelet does; packages keep their directory by such a file.
+        if not path.rpartition("/")[2].startswith(".")
         if path not in places.KUBEADM_LEFTOVERS and read not in (path, places.STATIC_PODS)
     ]
     if files:

@@ -251,11 +251,13 @@ def build(context: Context, *, whole: bool = True) -> Blueprint:
         raise SlipwayError([*problems, *more])
     hosts = {name: params for name, (params, _steps) in plans.items()}
     steps = {name: own for name, (_params, own) in plans.items()}
+    # Of hosts that could be planned: another one's lost Node is its problem.
+    remade = {name: lost for name in plans if (lost := forgotten(context, name).node)}
     joining = tuple(name for name in sorted(seen) if not seen[name].joined and _runs_kubelet(context, name))
     node_params = _node_params(context)
     rolling = tuple(name for name in sorted(steps) if _is_rolling(seen[name], steps[name]))
     hosts |= {name: _until_ready(context, name, hosts[name]) for name in rolling}
-    _add_once(context, steps, seed, seeded, joining, node_params)
+    _add_once(context, steps, _Once(seed, seeded, joining, node_params, remade))
     return Blueprint(
         context.verdict.leader,
         seed,
@@ -267,7 +269,7 @@ def build(context: Context, *, whole: bool = True) -> Blueprint:
         receiving=tuple(name for name in sorted(seen) if name in context.verdict.receiving),
         members=tuple(name for name in sorted(steps) if _becomes_member(steps[name])),
         rolling=rolling,
-        remade=_remade(context, steps),
+        remade=remade,
         refused=(*problems, *more),
     )
 
@@ -434,11 +436,6 @@ def forgotten(context: Context, name: str) -> Forgotten:
         )
     made = node_object(own.node_name, cidr, [taint(text) for text in own.taints]) if cidr else None
     return Forgotten(why := "for a Node that is gone", why, made)
-
-
-def _remade(context: Context, hosts: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
-    """The Nodes that are made again for these of the planned hosts, by host."""
-    return {name: node for name in hosts if name in context.seen and (node := forgotten(context, name).node)}
 
 
 def keys_want(context: Context, own: Node) -> PkiWant:
@@ -661,31 +658,35 @@ def allowed_nodes(context: Context, joining: t.Iterable[str]) -> dict[str, list[
     return {own.node_name: keeper.names_of(own) for own in (context.nodes[name] for name in joining)}
 
 
-def _add_once(
-    context: Context,
-    steps: dict[str, tuple[Step, ...]],
-    seed: str,
-    seeded: tuple[Artifact, ...],
-    joining: tuple[str, ...],
-    node_params: tuple[dict[str, t.Any], ...],
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Once:
+    """What is done once, as in the blueprint: what the seed is given, and what the leader does for others."""
+
+    seed: str
+    seeded: tuple[Artifact, ...]
+    joining: tuple[str, ...]
+    nodes: tuple[dict[str, t.Any], ...]
+    remade: t.Mapping[str, t.Mapping[str, t.Any]]
+
+
+def _add_once(context: Context, steps: dict[str, tuple[Step, ...]], work: _Once) -> None:
     """Append what is done once, on one host, to that host's steps."""
-    if seed:
-        others = [name for name in context.seen if name != seed]
-        held = context.seen[seed].artifacts.blobs
-        changes = plan_seed(seeded, held, serve=bool(others))
-        steps[seed] = (*(Step("seed", "seed", change) for change in changes), *steps.get(seed, ()))
+    if work.seed:
+        others = [name for name in context.seen if name != work.seed]
+        held = context.seen[work.seed].artifacts.blobs
+        changes = plan_seed(work.seeded, held, serve=bool(others))
+        steps[work.seed] = (*(Step("seed", "seed", change) for change in changes), *steps.get(work.seed, ()))
     leader = context.verdict.leader
     if leader not in context.known:
         return
     once: list[Step] = []
-    if joining:
+    if work.joining:
         once.append(Step("node", "bootstrap_token", Change("create bootstrap token")))
-        allowed = [f"allow a serving certificate for {name}" for name in sorted(allowed_nodes(context, joining))]
+        allowed = [f"allow a serving certificate for {name}" for name in sorted(allowed_nodes(context, work.joining))]
         once += [Step("node", "bootstrap_token", Change(name)) for name in allowed]
-    names = sorted(each["metadata"]["name"] for each in _remade(context, steps).values())
+    names = sorted(each["metadata"]["name"] for each in work.remade.values())
     once += [Step("node", "bootstrap_token", Change(f"create node {name}")) for name in names]
-    wants: tuple[NodeWant, ...] = parse_nodes(node_params)
+    wants: tuple[NodeWant, ...] = parse_nodes(work.nodes)
     seen = context.known[leader].nodes or NodesSeen()
     once += [Step("addons", "node", change) for change in plan_nodes(wants, seen)]
     if once:

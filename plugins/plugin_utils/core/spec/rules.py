@@ -133,7 +133,7 @@ def _cidr_overlap(draft: Draft) -> t.Iterator[Finding]:
                 "choose another for one of them",
                 subject="slipway_network",
             )
-    for node in draft.spec.present:
+    for node in draft.spec.members:
         yield from address_in_cidrs(draft.spec, node.name, node.addresses)
 
 
@@ -200,8 +200,8 @@ def _duplicates(draft: Draft) -> t.Iterator[Finding]:
 
 def duplicates(spec: ClusterSpec) -> t.Iterator[Finding]:
     """Two hosts with one address or one Node name."""
-    yield from _shared("slipway_node_address", "address", ((node.name, node.address) for node in spec.present))
-    nodes = (node for node in spec.present if node.is_node)
+    yield from _shared("slipway_node_address", "address", ((node.name, node.address) for node in spec.members))
+    nodes = (node for node in spec.members if node.is_node)
     yield from _shared("slipway_node_name", "Node name", ((node.name, node.node_name) for node in nodes))
 
 
@@ -364,7 +364,7 @@ def _address_pools(draft: Draft) -> t.Iterator[Finding]:
     for ((_first, last), one), ((first, _last), other) in itertools.pairwise(ranges):
         if first <= last:
             yield Finding(f"{one} and {other} overlap", "each address once", subject=subject)
-    for node in draft.spec.present:
+    for node in draft.spec.members:
         for (first, last), pool in ranges:
             if node.address and first <= int(node.addresses[0]) <= last:
                 yield Finding(f"{pool} contains its address", "addresses that nobody uses", "", node.name, subject)

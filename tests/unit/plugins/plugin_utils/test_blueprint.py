@@ -456,10 +456,16 @@ def test_who_learns_later_of_a_new_control_plane_host_is_named(
     ("before", "after", "limit", "later"),
     [
         (
+            "cp1=control_plane e1=etcd w1=workers",
+            "cp1=control_plane cp2=control_plane e1=etcd w1=workers",
+            "cp2",
+            ["cp1, e1, w1: outside --limit, so the proxies and metrics gates there do not know cp2 yet"],
+        ),
+        (
             "cp1=control_plane w1=workers w2=workers",
             "cp1=control_plane w1=control_plane w2=workers",
             "w1",
-            ["cp1, w2: outside --limit, so the proxies there do not know w1 yet"],
+            ["cp1, w2: outside --limit, so the proxies and metrics gates there do not know w1 yet"],
         ),
         (
             "cp1=control_plane e1=etcd w1=workers",
@@ -483,7 +489,8 @@ def test_who_learns_later_of_a_new_part_is_named(
     def groups(text: str) -> dict[str, str]:
         return dict(word.replace("+", " ").split("=") for word in text.split())
 
-    cluster = Cluster(groups(before), {"slipway_secret_registry_password": "a long password"})
+    variables = {"slipway_secret_registry_password": "a long password", "slipway_metrics": {"endpoints": True}}
+    cluster = Cluster(groups(before), variables)
     cluster.probes = {name: bare(name) for name in cluster.groups}
     cluster.carry_out(cluster.plan())
     cluster.groups = groups(after)

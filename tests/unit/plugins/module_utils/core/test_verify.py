@@ -71,6 +71,11 @@ GOOD: list[tuple[str, Check, str]] = [
         "1 of 1 ready (2 inner",
     ),
     ("etcd", verify.judge_etcd(HEALTHY, STATUS), "2 of 2 members healthy, database 1.0 MiB"),
+    (
+        "a member down on purpose",
+        verify.judge_etcd([*HEALTHY, {"endpoint": "c", "health": False, "error": "late"}], STATUS, ["c", "d"]),
+        "2 of 2 members healthy, database 1.0 MiB; not asked, for down on purpose: c",
+    ),
     ("leases", verify.judge_leases({"items": LEASES}, NOW), "kube-scheduler on cp1 renewed 3 s ago"),
     (
         "nodes",
@@ -126,6 +131,7 @@ BAD: list[tuple[str, Check, str]] = [
         verify.judge_etcd([HEALTHY[0], {"endpoint": "b", "health": False, "error": "late"}], STATUS),
         "1 of 2 members healthy, database 1.0 MiB; b: late",
     ),
+    ("all members down on purpose", verify.judge_etcd([HEALTHY[0]], [], ["a"]), "0 of 0"),
     ("no etcd answers", verify.judge_etcd([], []), "0 of 0"),
     ("two leaders", verify.judge_etcd(HEALTHY, [STATUS[0], {"Status": {"leader": 8}}]), "members name 2 leaders"),
     ("no leader", verify.judge_etcd(HEALTHY, [{"Status": {"leader": 0}}]), "leaders"),

@@ -226,7 +226,8 @@ def test_the_cluster_runs_the_image_of_each_registry_and_keeps_nothing() -> None
     assert len({each["metadata"]["namespace"] for each in kubectl.pods}) == 2, "each run has a namespace of its own"
 
 
-def test_a_namespace_that_stays_is_told_and_a_later_run_knows_it() -> None:
+def test_a_namespace_that_stays_is_told_and_a_later_run_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_verify, "REMOVAL_SECONDS", 0.1)
     kubectl: t.Any = Kubectl(stay=True)
     first, last = run_on_cluster(Machine(), kubectl, IMAGES)
     assert (first.ok, last.ok) == (True, False)

@@ -18,6 +18,7 @@ import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 from ansible_collections.slipway.cluster.plugins.module_utils.core.verify import Check
+from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_workload import Stage
 from ansible_collections.slipway.cluster.plugins.module_utils.host import verify
 from ansible_collections.slipway.cluster.plugins.module_utils.host.etcdctl import Etcdctl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine, Output
@@ -50,8 +51,17 @@ class Cluster:
         for item in objects:
             if item["kind"] == "Namespace":
                 self.namespaces[item["metadata"]["name"]] = "now"
+            nodes = self.nodes_for(item)
             for number in range(item["spec"].get("replicas", 3) if item["kind"] in ("DaemonSet", "Deployment") else 0):
-                self.add_pod(item["metadata"]["name"], self.nodes[number % 3])
+                self.add_pod(item["metadata"]["name"], nodes[number % len(nodes)])
+
+    def nodes_for(self, item: Json) -> list[str]:
+        """Where the scheduler puts pods that tolerate whatever forbids it, the last Node first."""
+        pod = item.get("spec", {}).get("template", {}).get("spec", {})
+        affinity = pod.get("affinity", {}).get("nodeAffinity", {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+        fields = affinity["nodeSelectorTerms"][0]["matchFields"] if affinity else []
+        kept_off = [name for field in fields for name in field["values"]]
+        return [name for name in reversed(self.nodes) if name not in kept_off]
 
     def end_namespaces(self) -> None:
         """Pods whose kubelet says nothing stay, and their namespace with them."""
@@ -302,7 +312,9 @@ def test_load_goes_to_names_where_there_is_dns(dns: bool) -> None:
         cluster.add_pod(app, "w1")
     kubectl = t.cast("t.Any", FakeKubectl(cluster))
     talk = Talk(kubectl, t.cast("t.Any", Proxy()), "x", kubectl.json(["get", "pods"]))
-    with FullChecks(Impatient(), kubectl, talk, "x", "agnhost", dns=dns)._under_load("backend", "hostname") as seen:
+    with FullChecks(Impatient(), kubectl, talk, Stage("x", "agnhost"), dns=dns)._under_load(
+        "backend", "hostname"
+    ) as seen:
         pass
     assert seen.load().errors == ()
     assert dialled == {"backend" if dns else "10.96.1.1"}
@@ -354,6 +366,7 @@ def test_a_node_that_is_down_on_purpose_is_no_failure_but_told(run: t.Callable[.
     cluster = Cluster("w2")
     checks = run(cluster, nodes={"cp1": "", "w1": ""}, absent=("w2",))
     assert failed(checks) == set()
+    assert "2 of 2 directed pairs of 2 nodes" in checks["pod to pod"].seen
     assert "2 of 2 Ready (2 x v1.37.0); not asked, for down on purpose: w2" in checks["nodes"].seen
     assert "2 of 2 healthy" in checks["kubelets"].seen
     assert cluster.namespaces == {}

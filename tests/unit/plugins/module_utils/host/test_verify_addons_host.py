@@ -18,6 +18,7 @@ import typing as t
 import pytest
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_addons import BALANCED, Holder, Reply
+from ansible_collections.slipway.cluster.plugins.module_utils.core.verify_workload import Stage
 from ansible_collections.slipway.cluster.plugins.module_utils.host import verify_addons
 from ansible_collections.slipway.cluster.plugins.module_utils.host.verify_addons import (
     AddonChecks,
@@ -118,7 +119,9 @@ def test_nobodys_answer_is_followed_by_a_look_at_this_host(
     monkeypatch.setattr(verify_addons, "announced_here", lambda _wire, _address: announced)
     monkeypatch.setattr(verify_addons, "fetch", lambda *_arguments: Reply(200, "backend-1"))
     nobody: t.Any = None
-    checks = AddonChecks(nobody, t.cast("t.Any", kubectl), Addons(load_balancer="slipway-load-balancer"), "n", "image")
+    checks = AddonChecks(
+        nobody, t.cast("t.Any", kubectl), Addons(load_balancer="slipway-load-balancer"), Stage("n", "image")
+    )
     check = checks.check_balanced()
     assert seen in check.seen
     assert check.ok == seen.startswith("is at")
@@ -144,7 +147,7 @@ def test_an_address_on_no_network_of_this_host_is_not_asked_for_there(
     monkeypatch.setattr(verify_addons, "fetch", lambda *_arguments: Reply(200, "backend-1"))
     nobody: t.Any = None
     kubectl = t.cast("t.Any", Kubectl(HELD))
-    check = AddonChecks(nobody, kubectl, Addons(load_balancer="x"), "n", "image").check_balanced()
+    check = AddonChecks(nobody, kubectl, Addons(load_balancer="x"), Stage("n", "image")).check_balanced()
     assert (check.ok, check.skipped) == (True, skipped)
     assert seen in check.seen
 
@@ -206,7 +209,7 @@ def test_a_gateways_certificate_needs_no_root(
     monkeypatch.setattr(ssl, "create_default_context", older)
     nobody: t.Any = None
     kubectl = t.cast("t.Any", Holding((tmp_path / f"{held}.crt").read_bytes()))
-    context = AddonChecks(nobody, kubectl, Addons(gateway=("g", "default")), "n", "image")._context_of_gateway()
+    context = AddonChecks(nobody, kubectl, Addons(gateway=("g", "default")), Stage("n", "image"))._context_of_gateway()
     with answering(chain, tmp_path / "server.key") as port:
         reply = verify_addons.fetch("127.0.0.1", port, "any.test", "/hostname", context=context)
     assert (reply.status == 501) == trusted, reply

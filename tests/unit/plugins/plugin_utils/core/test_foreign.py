@@ -137,7 +137,7 @@ def test_a_node_with_another_network_than_its_host(cidrs: tuple[str, ...], text:
 def test_static_pods_that_nobody_declared_are_named(kubelet: dict[str, str | None], named: str) -> None:
     manifests = "/etc/kubernetes/manifests"
     # Preflight names the second.
-    files = [f"{manifests}/{name}" for name in ("a.yaml", "kube-apiserver.yaml", "own/b.yaml")]
+    files = [f"{manifests}/{name}" for name in ("a.yaml", "kube-apiserver.yaml", "own/b.yaml", ".keep")]
     found = {path: SeenPath("file") for path in (*files, "/etc/kubernetes/kubelet.yaml")}
     found |= {path: SeenPath("directory") for path in (manifests, f"{manifests}/own")}
     nodes = {**NODES, "w1": dataclasses.replace(NODES["w1"], kubelet=kubelet)}

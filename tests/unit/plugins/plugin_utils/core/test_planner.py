@@ -402,6 +402,15 @@ def test_two_hosts_do_not_get_one_network(running: Cluster) -> None:
     assert problem.startswith("w1: node w1: is gone, and w2 has 10.244.3.0/24 now")
 
 
+def test_who_is_to_be_taken_out_for_it_keeps_nobody_from_that(running: Cluster) -> None:
+    """Also the leader, which has steps all the same: what it does for others."""
+    cluster = losing(running, "cp1")
+    cluster.probes["cp1"]["nodes"]["nodes"][-1]["pod_cidrs"] = ["10.244.3.0/24"]
+    blueprint = cluster.plan(whole=False).blueprint
+    assert [problem.where for problem in blueprint.refused] == ["cp1: node cp1"]
+    assert blueprint.remade == {}
+
+
 def test_where_no_api_answers_no_node_is_lost(running: Cluster) -> None:
     cluster = losing(running, "w1")
     cluster.probes["cp1"]["nodes"] = None

@@ -262,6 +262,12 @@ def test_the_only_host_for_traffic_keeps_its_part_while_it_is_absent(enabled: bo
     assert [node.name for node in spec.ingress_nodes] == ["w1"]
 
 
+@pytest.mark.parametrize(("variable", "said"), [("slipway_node_address", "10.0.0.12"), ("slipway_node_name", "node-2")])
+def test_nobody_takes_the_place_of_a_host_that_is_declared_down(variable: str, said: str) -> None:
+    hosts = replaced(cluster(3, 1), "cp2", **{variable: said, "slipway_node_absent": True})
+    assert any("cp2" in error and "w1" in error for error in errors(replaced(hosts, "w1", **{variable: said})))
+
+
 def test_all_control_plane_hosts_declared_down_leave_nobody_to_ask() -> None:
     (problem,) = errors(replaced(cluster(1, 1), "cp1", slipway_node_absent=True))
     assert "there is no control-plane host that is not declared down" in problem
