@@ -131,7 +131,7 @@ BAD: list[tuple[str, Check, str]] = [
         verify.judge_etcd([HEALTHY[0], {"endpoint": "b", "health": False, "error": "late"}], STATUS),
         "1 of 2 members healthy, database 1.0 MiB; b: late",
     ),
-    ("all members down on purpose", verify.judge_etcd([HEALTHY[0]], [], ["a"]), "0 of 0"),
+    ("all members down on purpose", verify.judge_etcd(HEALTHY[:1], [], ["https://a:2379"]), "0 of 0"),
     ("no etcd answers", verify.judge_etcd([], []), "0 of 0"),
     ("two leaders", verify.judge_etcd(HEALTHY, [STATUS[0], {"Status": {"leader": 8}}]), "members name 2 leaders"),
     ("no leader", verify.judge_etcd(HEALTHY, [{"Status": {"leader": 0}}]), "leaders"),
