@@ -45,11 +45,11 @@ def rolled_objects(namespace: str, image: str, version: str, *, ready: bool = Tr
     template = pod_template(ROLLED, image)
     container = template["spec"]["containers"][0]
     container["env"] = [{"name": "VERSION", "value": version}]
-    container["lifecycle"] = {"preStop": {"sleep": {"seconds": 10}}}
+    container["lifecycle"] = {"preStop": {"sleep": {"seconds": 5}}}
     if not ready:
         container["readinessProbe"]["httpGet"]["path"] = "/no-such-path"
         container["readinessProbe"]["httpGet"]["port"] = HTTP_PORT + 9
-    template["spec"]["terminationGracePeriodSeconds"] = 15
+    template["spec"]["terminationGracePeriodSeconds"] = 10
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     return [_deployment(ROLLED, namespace, template, REPLICAS, strategy=strategy), _service(ROLLED, namespace)]
 

@@ -12,7 +12,7 @@ import typing as t
 
 from ..core import verify, verify_full, verify_workload
 from ..core.manifests import unsettled
-from ..core.verify import Check
+from ..core.verify import Answer, Check
 from ..core.verify_full import FAILING, ROLLED, SCALED, Load
 from .kubectl import Kubectl
 from .machine import Machine, still_lacking
@@ -138,7 +138,8 @@ class _Requests:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Begin, and wait for the first answers."""
+        """Begin once the Service answers, of which proxies learn after the API; wait for the first that count."""
+        soon(self._ask, lambda answer: not answer.trouble)
         self._thread.start()
         soon(lambda: self._answers, seconds=10, interval=0.1)
 
@@ -151,8 +152,11 @@ class _Requests:
         """What was answered so far."""
         return Load(dict(self._answers), tuple(self._errors))
 
+    def _ask(self) -> Answer:
+        return self._talk.ask_service(self._host, self._request)
+
     def _run(self) -> None:
         while not self._stop.is_set():
-            answer = self._talk.ask_service(self._host, self._request)
+            answer = self._ask()
             self._answers.update(answer.responses)
             self._errors.extend(answer.errors)

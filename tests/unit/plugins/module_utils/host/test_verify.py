@@ -304,8 +304,10 @@ def test_load_goes_to_names_where_there_is_dns(dns: bool) -> None:
     dial = cluster.dial
 
     def told(source: Json, query: Json) -> Json:
+        # A proxy that has not heard of the Service yet refuses.
+        known = query["host"] in dialled
         dialled.add(query["host"])
-        return dial(source, query)
+        return dial(source, query) if known else {"errors": ["connection refused"]}
 
     cluster.dial = told  # type: ignore[method-assign]
     for app in ("backend", "probe", "walled"):
