@@ -11,6 +11,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.slipway.cluster.plugins.plugin_utils.controller import is_dead, run_id
 from ansible_collections.slipway.cluster.plugins.plugin_utils.release import person
+from ansible_collections.slipway.cluster.plugins.plugin_utils.ssh import keep_alive
 
 
 class ActionModule(ActionBase):
@@ -24,6 +25,7 @@ class ActionModule(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         if self._task.check_mode:
             return result | {"changed": False, "msg": "nothing is held in check mode"}
+        keep_alive(self._connection)
         arguments = {**self._task.args, "run": run_id(), "by": person()}
         try:
             done = self._module(arguments, task_vars)

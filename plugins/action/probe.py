@@ -16,6 +16,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.hold import H
 from ansible_collections.slipway.cluster.plugins.plugin_utils.controller import is_dead, run_id
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.findings import grouped
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.preflight import old_python
+from ansible_collections.slipway.cluster.plugins.plugin_utils.ssh import keep_alive
 
 WAIT_SECONDS = 2.0
 _VERSION = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
@@ -32,6 +33,7 @@ class ActionModule(ActionBase):
         absent = not silent_ok and self._templar.template((task_vars or {}).get("slipway_node_absent", False))
         if boolean(absent, strict=False):
             return result | {"skipped": True, "msg": "slipway_node_absent says that it is down on purpose"}
+        keep_alive(self._connection)
         arguments: dict[str, t.Any] = {"sysctls": self._sysctls(task_vars or {})}
         end = time.monotonic() + self._patience(task_vars or {})
         while True:

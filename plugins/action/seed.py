@@ -21,6 +21,7 @@ from ansible.plugins.connection import ConnectionBase
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.artifacts import Artifact
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from ansible_collections.slipway.cluster.plugins.plugin_utils.ssh import keep_alive
 
 
 class ActionModule(ActionBase):
@@ -80,6 +81,7 @@ class ActionModule(ActionBase):
                     f"{local.name} on the controller: {error.strerror}; expected space for a copy of the bundle; "
                     "free some, or set local_tmp in ansible.cfg to a directory with more"
                 ) from error
+            keep_alive(self._connection)
             try:
                 with uncompressed(self._connection):
                     self._transfer_file(local.name, remote)
