@@ -257,7 +257,7 @@ SILENCE = "".join(
 
 def networks(lab: Lab) -> dict[str, list[str]]:
     """The pod networks of each Node."""
-    return {node["metadata"]["name"]: node["spec"]["podCIDRs"] for node in support.objects(lab, "nodes")}
+    return {node["metadata"]["name"]: node["spec"].get("podCIDRs", []) for node in support.objects(lab, "nodes")}
 
 
 def made_again(lab: Lab, networks_before: dict[str, list[str]]) -> None:
@@ -281,9 +281,14 @@ def test_a_node_that_somebody_deleted_is_made_again(cluster: Lab) -> None:
 def test_a_node_that_came_back_with_another_network_is_told_with_the_way_out(cluster: Lab) -> None:
     before = networks(cluster)
     support.kubectl(cluster, "delete", "node", "w1")
+    # Another one has it at that time: what is free might be given again.
+    spec = {"podCIDR": before["w1"][0], "podCIDRs": before["w1"]}
+    other = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "other"}, "spec": spec}
+    support.kubectl(cluster, "apply", "--filename=-", stdin=json.dumps(other))
     support.on(cluster, "w1", "systemctl", "restart", "kubelet.service")
     support.wait_for("w1 registers", lambda: None if networks(cluster).get("w1") else "no network", timeout=60)
     assert networks(cluster)["w1"] != before["w1"]
+    support.kubectl(cluster, "delete", "node", "other")
     told = report(cluster)
     assert f"its host gives pods addresses of {before['w1'][0]}" in json.dumps(told["warnings"])
     support.kubectl(cluster, "delete", "node", "w1")
