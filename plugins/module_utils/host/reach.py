@@ -122,19 +122,23 @@ def _serve(opened: t.Sequence[tuple[socket.socket, Listen]]) -> None:
     while time.monotonic() < end:
         for key, _events in selector.select(timeout=0.5):
             with contextlib.suppress(OSError):
-                name = _answer(t.cast("socket.socket", key.fileobj), key.data)
+                name = _answer(selector, t.cast("socket.socket", key.fileobj), key.data)
                 waiting.discard((name, key.data.port, key.data.protocol))
         if not waiting:
             end = min(end, time.monotonic() + LINGER_SECONDS)
 
 
-def _answer(sock: socket.socket, each: Listen) -> str:
-    """Answer one call; who called, empty until a packet of full size has come."""
+def _answer(selector: selectors.BaseSelector, sock: socket.socket, each: Listen) -> str:
+    """Answer one call; who called, empty until its word or a packet of full size has come. Nobody waits for another."""
     if each.protocol == "tcp":
-        connection, _address = sock.accept()
-        with connection:
-            connection.settimeout(1.0)
-            return connection.recv(256).decode("utf-8", "replace").strip()
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            connection, _address = sock.accept()
+            connection.setblocking(False)
+            selector.register(connection, selectors.EVENT_READ, each)
+            return ""
+        selector.unregister(sock)
+        with sock:
+            return sock.recv(256).decode("utf-8", "replace").strip()
     data, address = sock.recvfrom(65535)
     sock.sendto(data[:64], address)
     size, _unused, name = data.rstrip(b"\0").decode("utf-8", "replace").partition(" ")

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.xdist_group("reach")
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[None]:
-    monkeypatch.setattr(reach, "UDP_SECONDS", 0.2)
+    monkeypatch.setattr(reach, "UDP_SECONDS", 0.4)
     monkeypatch.setattr(reach, "RESOLVER_SECONDS", 0.2)
     monkeypatch.setattr(reach, "LINGER_SECONDS", 1.0)
     yield
@@ -84,6 +84,15 @@ def test_a_new_run_ends_the_listener_of_an_earlier_one(ports: tuple[int, int]) -
         assert len(reach.listeners()) == 1, "it can be found as soon as it is there"
     assert reach.try_all("w1", [target(ports)]) == []
     assert gone()
+
+
+def test_who_connects_and_says_nothing_keeps_nobody_waiting(ports: tuple[int, int]) -> None:
+    reach.listen(wanted(ports, "w1"), 30)
+    silent = [socket.create_connection(("127.0.0.1", ports[0])) for _number in range(5)]
+    assert reach.try_all("w1", [target(ports)]) == []
+    assert gone()
+    for connection in silent:
+        connection.close()
 
 
 def test_a_port_in_use_is_left_to_whoever_has_it(ports: tuple[int, int]) -> None:
