@@ -115,6 +115,16 @@ class NodesSeen:
     known: bool = False
     nodes: t.Mapping[str, NodeSeen] = dataclasses.field(default_factory=dict)
 
+    @property
+    def ready(self) -> tuple[str, ...]:
+        """The names of those that are Ready."""
+        return tuple(name for name, node in self.nodes.items() if node.ready)
+
+    @property
+    def down(self) -> tuple[str, ...]:
+        """The names of those that are not."""
+        return tuple(name for name, node in self.nodes.items() if not node.ready)
+
     def to_data(self) -> dict[str, t.Any]:
         """The observation as JSON data."""
         nodes = [

@@ -185,7 +185,7 @@ def judge_nodes(every: NodesSeen, expected: t.Mapping[str, str], absent: t.Colle
             bad.append(f"{name}: kubelet {node.kubelet_version}, expected v{version.lstrip('v')}")
     bad.extend(f"{name}: nobody expects this Node" for name in names if expected and name not in expected)
     versions = collections.Counter(node.kubelet_version for node in seen.nodes.values())
-    ready = sum(1 for node in seen.nodes.values() if node.ready)
+    ready = len(seen.ready)
     return Check(
         "nodes",
         bool(names) and not bad,

@@ -12,10 +12,9 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .verify_workload import KubernetesObject, pod_template
+from .verify_workload import EVERYWHERE, KubernetesObject, workload
 
 PULLER = "puller"
-_EVERYWHERE = ({"operator": "Exists"},)
 # No run takes so long.
 _STALE_SECONDS = 3600
 _STARTING = (None, "ContainerCreating", "PodInitializing")
@@ -23,19 +22,14 @@ _STARTING = (None, "ContainerCreating", "PodInitializing")
 
 def pulling_object(namespace: str, registries: t.Sequence[str]) -> KubernetesObject:
     """A pod on each node, with a container for each registry (HOST:PORT), whose image is not there."""
-    labels = {"app": PULLER}
-    template = pod_template(PULLER, "", tolerations=_EVERYWHERE)
-    container = {**template["spec"]["containers"][0], "imagePullPolicy": "Always"}
-    template["spec"]["containers"] = [
+    item = workload("DaemonSet", PULLER, namespace, "", tolerations=EVERYWHERE)
+    pod = item["spec"]["template"]["spec"]
+    container = {**pod["containers"][0], "imagePullPolicy": "Always"}
+    pod["containers"] = [
         {**container, "name": f"registry-{number}", "image": f"{registry}/slipway-verify/nothing:{namespace}"}
         for number, registry in enumerate(registries)
     ]
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": {"name": PULLER, "namespace": namespace, "labels": labels},
-        "spec": {"selector": {"matchLabels": labels}, "template": template},
-    }
+    return item
 
 
 def pull_answers(listing: t.Mapping[str, t.Any]) -> dict[tuple[str, str], str]:

@@ -39,7 +39,7 @@ POD_SECURITY: dict[str, t.Any] = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 # The probe runs on every node whatever its state; the others where anything may be scheduled at all.
-_EVERYWHERE = ({"operator": "Exists"},)
+EVERYWHERE = ({"operator": "Exists"},)
 _ALL_SCHEDULABLE = ({"operator": "Exists", "effect": "NoSchedule"},)
 
 
@@ -85,7 +85,7 @@ def workload_objects(*, namespace: str, image: str, nodes: int) -> list[Kubernet
     ports = [{"name": "http", "port": 80, "targetPort": HTTP_PORT}]
     wall = {"podSelector": {"matchLabels": {"app": WALLED}}, "policyTypes": ["Ingress"]}
     return [
-        _workload("DaemonSet", PROBE, namespace, image, tolerations=_EVERYWHERE),
+        workload("DaemonSet", PROBE, namespace, image, tolerations=EVERYWHERE),
         _with_switch(_deployment(BACKEND, namespace, image, backends), image),
         _deployment(WALLED, namespace, image, 1),
         _service(BACKEND, namespace, {"ports": ports}),
@@ -232,7 +232,7 @@ def _service(name: str, namespace: str, spec: t.Mapping[str, t.Any]) -> Kubernet
 
 
 def _deployment(name: str, namespace: str, image: str, replicas: int) -> KubernetesObject:
-    item = _workload("Deployment", name, namespace, image, tolerations=_ALL_SCHEDULABLE)
+    item = workload("Deployment", name, namespace, image, tolerations=_ALL_SCHEDULABLE)
     item["spec"]["replicas"] = replicas
     item["spec"]["template"]["spec"]["topologySpreadConstraints"] = [
         {
@@ -261,9 +261,10 @@ def _with_switch(deployment: KubernetesObject, image: str) -> KubernetesObject:
     return deployment
 
 
-def _workload(
+def workload(
     kind: str, name: str, namespace: str, image: str, *, tolerations: t.Sequence[t.Mapping[str, t.Any]]
 ) -> KubernetesObject:
+    """A Deployment or DaemonSet of such pods, by whose name they are found."""
     labels = {"app": name}
     template = pod_template(name, image, tolerations=tolerations)
     return {

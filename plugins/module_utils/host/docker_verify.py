@@ -202,8 +202,7 @@ def run_on_cluster(machine: Machine, kubectl: Kubectl, images: t.Sequence[str]) 
 def _run_pod(machine: Machine, kubectl: Kubectl, images: t.Sequence[str], space: str) -> str:
     word = f"from-{images[0].rpartition(':')[2][:12]}"
     kubectl.apply([verify_workload.namespace_object(space)])
-    nodes = summarize_nodes(kubectl.nodes()).nodes.values()
-    down = [node.name for node in nodes if not node.ready]
+    down = summarize_nodes(kubectl.nodes()).down
     kubectl.apply(verify_workload.kept_off([_pod(images, space, word)], down))
     where = f"--namespace={space}"
     found: dict[str, t.Any] = {}

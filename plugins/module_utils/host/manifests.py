@@ -150,7 +150,7 @@ def _without_lost(
     if not any(lack and ref.kind in REPLICATED for ref, lack in lacks):
         return list(lacks)
     # Where nobody answers, all of it still lacks.
-    down = {name for name, node in summarize_nodes(kubectl.nodes()).nodes.items() if not node.ready}
+    down = summarize_nodes(kubectl.nodes()).down
 
     def is_lost(ref: ObjectRef) -> bool:
         item = lookup(live, ref) if down and ref.kind in REPLICATED else None

@@ -123,8 +123,8 @@ class _Run:
         want = self._want
         yield find("nodes", lambda: verify.judge_nodes(summarize_nodes(self._kubectl.nodes()), want.nodes, want.absent))
         nodes = verify.without(summarize_nodes(self._kubectl.nodes()), want.absent)
-        ready = [name for name, node in nodes.nodes.items() if node.ready]
-        avoid = tuple(sorted({*nodes.nodes, *want.absent} - set(ready)))
+        ready = nodes.ready
+        avoid = tuple(sorted({*nodes.down, *want.absent}))
         self._stage = verify_workload.Stage(self._namespace, want.image, avoid)
         addons = AddonChecks(self._machine, self._kubectl, want.addons, self._stage)
         # What pods need to start passes while others are asked.

@@ -99,7 +99,7 @@ class AddonChecks:
         """The metrics API, through the API server's aggregation layer."""
         if not self._want.metrics:
             return verify.skipped("metrics", "slipway_metrics is off")
-        ready = [name for name, node in nodes.nodes.items() if node.ready]
+        ready = nodes.ready
         status, body = proxy.get("/apis/metrics.k8s.io/v1beta1/nodes")
         listing = json.loads(body) if status == 200 else None
         pods_status, pods = proxy.get("/apis/metrics.k8s.io/v1beta1/pods")

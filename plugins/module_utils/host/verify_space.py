@@ -70,10 +70,9 @@ def _left(kubectl: Kubectl, namespace: str, timeout: float) -> t.Any:
 
 def _let_go(kubectl: Kubectl, namespaces: t.Sequence[str]) -> None:
     """Delete the pods on Nodes that are not Ready, which the namespaces would wait for."""
-    nodes = summarize_nodes(kubectl.nodes()).nodes
-    ready = [name for name, node in nodes.items() if node.ready]
-    for namespace in namespaces if len(ready) < len(nodes) else ():
-        pods = verify_workload.stranded(kubectl.json(["get", "pods", f"--namespace={namespace}"]), ready)
+    nodes = summarize_nodes(kubectl.nodes())
+    for namespace in namespaces if nodes.down else ():
+        pods = verify_workload.stranded(kubectl.json(["get", "pods", f"--namespace={namespace}"]), nodes.ready)
         if pods:
             kubectl.run(
                 ["delete", "pod", *pods, f"--namespace={namespace}", "--ignore-not-found", "--force", "--wait=false"]

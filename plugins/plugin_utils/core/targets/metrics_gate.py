@@ -73,7 +73,7 @@ def own_gate_certificate(layout: Layout, node: Node) -> Certificate:
 
 def own_gate_target(layout: Layout, node: Node, *, program: str) -> HostState:
     """Program and unit on a host for etcd alone, and the CA of the API servers, which it does not have otherwise."""
-    apis = tuple(f"https://{_bracketed(member.address)}:{layout.api_port}" for member in layout.control_plane)
+    apis = tuple(f"https://{member.address}:{layout.api_port}" for member in layout.control_plane)
     given = {"serving.pem": CERTIFICATE, "serving.key": KEY, "ca.crt": AUTHORITY}
     service = _service(layout, node, program, apis, given)
     return HostState(files=(File(AUTHORITY, "@@kubernetes-ca@@", "0600"),)) + _gate(program, service)
@@ -110,10 +110,6 @@ def _nothing() -> HostState:
     return HostState(
         absent=(Absent(PROGRAM), Absent(paths.unit(UNIT))), units=(Unit(UNIT, enabled=False, running=False),)
     )
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
 
 
 def sources(layout: Layout, node: Node) -> dict[str, str]:
