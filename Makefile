@@ -49,12 +49,12 @@ lab-down: venv ## Remove the lab's hosts and everything that belongs to them
 .PHONY: unit
 unit: venv ## Unit tests
 	@mkdir -p $(REPORTS)
-	@$(BIN)/pytest -q -n 2 --dist loadgroup tests/unit 2>&1 | tee $(REPORTS)/unit.log
+	@$(BIN)/pytest -q -n 2 tests/unit 2>&1 | tee $(REPORTS)/unit.log
 
 .PHONY: coverage
 coverage: venv ## Unit tests with branch coverage of the pure core (95 % or more)
 	@mkdir -p $(REPORTS)
-	@$(BIN)/pytest -q -n 2 --dist loadgroup --cov --cov-report=term tests/unit 2>&1 | tee $(REPORTS)/unit.log
+	@$(BIN)/pytest -q -n 2 --cov --cov-report=term tests/unit 2>&1 | tee $(REPORTS)/unit.log
 
 .PHONY: lint
 lint: ruff mypy yamllint ansible-lint sanity ## All static checks
