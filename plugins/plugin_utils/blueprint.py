@@ -454,7 +454,7 @@ def _roster(
             "control_plane": own.control_plane,
             "etcd": own.etcd,
             "peer_url": urls.get(name, ""),
-            "etcd_stops": own.known_as if own.etcd and not spec.etcd.accept_quorum_loss else "",
+            "etcd_stops": own.known_as if own.etcd and not spec.accept_quorum_loss else "",
             "helper": next((each for each in helpers if each != name), name),
             "waits": ready_waits(context.layout, own.known_as) if own.is_node else [],
             "etcd_helper": next((each for each in members if each != name), name),

@@ -275,7 +275,7 @@ def test_a_control_plane_host_that_is_off_holds_up_no_worker_and_costs_no_quorum
         assert cordons(refused) == workers
         assert done() == {**dict.fromkeys(workers, 2), **dict.fromkeys(others, 0)}
 
-        word = {**extra, "slipway_etcd": {"accept_quorum_loss": True}}
+        word = {**extra, "slipway_accept_quorum_loss": True}
         accepted = support.ansible_run(inventory, "maintain", extra_vars=word).require()
         assert cordons(accepted) == others, "workers were finished by the run before"
         assert done() == {**dict.fromkeys(workers, 2), **dict.fromkeys(others, 1)}

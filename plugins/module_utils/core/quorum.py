@@ -153,7 +153,7 @@ def refuse_stop(members: t.Sequence[Member], member: Member, what: str) -> t.Opt
         f"{what} would lose quorum while {down} is down: now {now.text()}; meanwhile {then.text()}",
         f"{then.needed} other healthy members",
         f"bring back {down}, or take it out: slipway remove HOST; or let the API stand still meanwhile: "
-        "slipway_etcd.accept_quorum_loss",
+        "slipway_accept_quorum_loss: true",
     )
 
 

@@ -598,7 +598,7 @@ def etcd_want(context: Context, own: Node) -> EtcdWant:
         bootstrap=context.verdict.bootstrap,
         endpoints=_endpoints(members, peer_url),
         members=members,
-        accept_quorum_loss=context.spec.etcd.accept_quorum_loss,
+        accept_quorum_loss=context.spec.accept_quorum_loss,
     )
 
 

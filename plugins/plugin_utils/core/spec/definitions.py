@@ -195,14 +195,6 @@ _ETCD = Table(
             "heartbeat_ms", Integer(10, 5000, "ms"), "Heartbeat interval; about the round trip between members.", 100
         ),
         Field("election_timeout_ms", Integer(100, 50000, "ms"), "Election timeout, at least five heartbeats.", 1000),
-        Field(
-            "accept_quorum_loss",
-            Flag(),
-            "Whether a member may be restarted, or its host maintained, although others are down and etcd, and with "
-            "it the API, stands still meanwhile, for good if the member does not come back. For one run: -e on the "
-            "command line.",
-            False,
-        ),
     ),
 )
 _PROXY = Table(
@@ -844,6 +836,15 @@ _REST = (
         Scope.RUN,
         Flag(),
         "Starts a maintenance over that was not finished, also on the hosts it had finished.",
+        False,
+        True,
+    ),
+    Variable(
+        "slipway_accept_quorum_loss",
+        Scope.RUN,
+        Flag(),
+        "Whether a member of etcd may be restarted, or its host maintained, although others are down and etcd, and "
+        "with it the API, stands still meanwhile, for good if the member does not come back.",
         False,
         True,
     ),

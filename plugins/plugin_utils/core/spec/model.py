@@ -106,7 +106,6 @@ class Etcd:
     quota_backend_bytes: int
     heartbeat_ms: int
     election_timeout_ms: int
-    accept_quorum_loss: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -390,6 +389,7 @@ class ClusterSpec:
     batch: str
     maintain_batch: str | None
     maintain_again: bool
+    accept_quorum_loss: bool
     drain: Drain
     hold_wait: int
     explain: str | None

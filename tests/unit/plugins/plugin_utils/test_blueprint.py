@@ -347,7 +347,7 @@ def test_maintenance_asks_for_what_was_well_like_a_turn(bundle: pathlib.Path, aw
 def test_the_member_that_maintenance_stops(
     bundle: pathlib.Path, own: dict[str, str], accept: bool, host: str, stops: str
 ) -> None:
-    cluster = three_and_one(slipway_etcd={"accept_quorum_loss": accept})
+    cluster = three_and_one(slipway_accept_quorum_loss=accept)
     cluster.own["cp2"] = own
     assert maintained(make(inputs(cluster, bundle)), host)["maintain_etcd_stops"] == stops
 

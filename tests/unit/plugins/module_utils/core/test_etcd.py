@@ -337,5 +337,5 @@ def test_a_member_is_restarted_only_if_quorum_stays() -> None:
         "a restart would lose quorum while cp2 is down: now 3 voting members, 2 healthy, quorum 2; "
         "meanwhile 3 voting members, 1 healthy, quorum 2"
     )
-    assert "slipway_etcd.accept_quorum_loss" in problem.remedy
+    assert "slipway_accept_quorum_loss" in problem.remedy
     assert restarted((CP1, down, CP3), accept=True) == ["restart etcd.service"]

@@ -79,7 +79,7 @@ def test_a_member_that_etcd_cannot_do_without_is_refused_with_the_arithmetic() -
         "meanwhile 3 voting members, 1 healthy, quorum 2"
     )
     assert problem.expected == "2 other healthy members"
-    assert "slipway_etcd.accept_quorum_loss" in problem.remedy
+    assert "slipway_accept_quorum_loss" in problem.remedy
 
 
 def test_all_faults_are_named_at_once() -> None:
