@@ -72,7 +72,8 @@ def _inputs(variables: t.Mapping[str, t.Any]) -> Inputs:
         for name in plain(variables["ansible_play_hosts_all"])
         if name not in probes
     }
-    return Inputs(hosts, probes, clocks, silent, frozenset(plain(variables["ansible_play_hosts_all"])))
+    asked = frozenset(plain(variables["ansible_play_hosts_all"]))
+    return Inputs(hosts, probes, clocks, silent, asked, directory=plain(variables.get("inventory_dir") or ""))
 
 
 def judge_hold(held: dict[str, t.Any] | None) -> None:

@@ -48,9 +48,11 @@ class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[t.Any]:
         """One dictionary."""
         del terms, kwargs
-        paths = _template(self._templar, (variables or {}).get("slipway_manifests")) or []
+        given = variables or {}
+        paths = _template(self._templar, given.get("slipway_manifests")) or []
+        directory = str(given.get("inventory_dir") or "")
         try:
-            objects = read_manifests([paths] if isinstance(paths, str) else list(paths), self._loader)
+            objects = read_manifests([paths] if isinstance(paths, str) else list(paths), self._loader, directory)
         except SlipwayError as error:
             raise AnsibleLookupError(str(error)) from error
         return [{"name": SET_NAME, "packed": pack(objects)} if objects else {"name": SET_NAME, "absent": True}]

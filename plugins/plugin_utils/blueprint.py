@@ -31,6 +31,7 @@ from .core.spec.model import DOCKER
 from .core.targets import control_plane, paths, pki, registry
 from .core.targets.etcd import client_url, peer_url
 from .core.targets.node import ready_waits
+from .given_files import missing_tasks, placed, with_authorities
 from .manifest_files import Loader, read_manifests
 from .passwords import htpasswd
 from .release import release
@@ -54,7 +55,8 @@ class Inputs:
 
     ``asked`` are the hosts of this run; there may be probes of others, which are only looked at. Empty means all.
     ``verb`` is what this run is going to do, empty if it only looks; ``run`` is its identity. ``lenient`` is a run that
-    only asks how the cluster is: hosts that nothing could be done on are no reason not to.
+    only asks how the cluster is: hosts that nothing could be done on are no reason not to. ``directory`` is the
+    inventory's, where relative paths on the controller begin.
     """
 
     hosts: t.Mapping[str, HostInput]
@@ -65,6 +67,7 @@ class Inputs:
     verb: str = ""
     run: str = ""
     lenient: bool = False
+    directory: str = ""
 
     def outside(self, spec: ClusterSpec) -> frozenset[str]:
         """The hosts of the cluster that are not of this run."""
@@ -80,9 +83,9 @@ def version_sets(directory: Path = SETS) -> dict[str, dict[str, str]]:
     return found
 
 
-def read_lock(spec: ClusterSpec) -> tuple[Lock, str]:
+def read_lock(spec: ClusterSpec, directory: str = "") -> tuple[Lock, str]:
     """The bundle or lock the spec names, or the one shipped for its version; and the directory, if it is a bundle."""
-    place = Path(spec.bundle).expanduser() if spec.bundle else LOCKS / f"{spec.versions['kubernetes']}.json"
+    place = placed(spec.bundle, directory) if spec.bundle else LOCKS / f"{spec.versions['kubernetes']}.json"
     path = place / "bundle.json" if place.is_dir() else place
     try:
         text = path.read_text(encoding="utf-8")
@@ -126,7 +129,7 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     """Everything the plays need, as data; SlipwayError with all problems. ``loader`` reads files that may be vaults."""
     spec = load(inputs.hosts, version_sets())
     problems: list[Problem] = []
-    lock, bundle = _attempt(functools.partial(read_lock, spec), problems) or (None, "")
+    lock, bundle = _attempt(functools.partial(read_lock, spec, inputs.directory), problems) or (None, "")
     answers = {
         name: _attempt(functools.partial(Probe.from_data, data, name), problems) for name, data in inputs.probes.items()
     }
@@ -135,7 +138,7 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     }
     spec = with_probes(spec, probes, problems)
     warnings = _preflight(spec, probes, inputs, lock, problems)
-    own = _attempt(functools.partial(read_manifests, spec.manifests, loader), problems) or []
+    spec, own = _given(spec, inputs, loader, problems)
     warnings += _gaps(spec, probes, inputs, lock, problems)
     versions = {**spec.versions, **(lock.versions if lock else {})}
     layout, nodes = resolve(dataclasses.replace(spec, versions=versions), probes, _cluster_id(probes))
@@ -326,6 +329,17 @@ def _recorded(inputs: Inputs) -> dict[str, str]:
     return {name: str(record["slipway"]) for name, record in records.items() if "slipway" in record}
 
 
+def _given(
+    spec: ClusterSpec, inputs: Inputs, loader: Loader | None, problems: list[Problem]
+) -> tuple[ClusterSpec, list[dict[str, t.Any]]]:
+    """What the user's own files hold: the spec with the text of CAs, and the objects of ``slipway_manifests``."""
+    directory = inputs.directory
+    # Your own tasks are a matter of apply.
+    problems += missing_tasks(spec, directory) if inputs.verb in ("", "apply") and not inputs.lenient else []
+    spec = _attempt(functools.partial(with_authorities, spec, directory), problems) or spec
+    return spec, _attempt(functools.partial(read_manifests, spec.manifests, loader, directory), problems) or []
+
+
 def _preflight(
     spec: ClusterSpec, probes: t.Mapping[str, Probe], inputs: Inputs, lock: Lock | None, problems: list[Problem]
 ) -> list[Problem]:
@@ -509,6 +523,8 @@ def _groups(node: Node, spec: ClusterSpec, plan: planner.Blueprint) -> dict[str,
     }
     roles = [role for role in has if has[role]]
     if node.host in plan.rolling:
+        # The user's own tasks are part of the turn, but for those of the add-ons.
+        hooks = [hook for hook in hooks if hook.endswith("_addons")]
         turns = "control_plane" if node.control_plane or node.etcd else "workers"
         parents = [f"slipway_rolling_{turns}", *hooks]
         return {"key": "_".join(["slipway_rolling_as", *roles, *hooks]), "parents": ["slipway_changing", *parents]}

@@ -14,6 +14,8 @@ from ansible.errors import AnsibleError
 from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests import parse_set
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
 
+from .given_files import placed
+
 SET_NAME = "user"
 SUFFIXES = (".yml", ".yaml", ".json")
 _VARIABLE = "slipway_manifests"
@@ -26,18 +28,19 @@ class Loader(t.Protocol):
         """The text of a file, decrypted if it is a vault."""
 
 
-def read_manifests(paths: t.Sequence[str], loader: Loader | None = None) -> list[dict[str, t.Any]]:
+def read_manifests(paths: t.Sequence[str], loader: Loader | None = None, directory: str = "") -> list[dict[str, t.Any]]:
     """All objects of the files and directories, in the order given, those of a directory by name.
 
-    ``loader`` reads vaults; without one, files are read as they are. Raises SlipwayError with every problem.
+    ``loader`` reads vaults; without one, files are read as they are. Relative paths begin at ``directory``.
+    Raises SlipwayError with every problem.
     """
     problems: list[Problem] = []
     objects: list[dict[str, t.Any]] = []
     for path in paths:
-        files = _files(Path(path).expanduser())
+        files = _files(placed(path, directory))
         if not files:
             expected = f"a file, or a directory with files ending in {', '.join(SUFFIXES)}"
-            problems.append(Problem(_VARIABLE, f"{path}: nothing there", expected))
+            problems.append(Problem(_VARIABLE, f"{placed(path, directory)}: nothing there", expected))
         for file in files:
             objects += _read(file, loader, problems)
     if not problems and objects:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections.abc
 import typing as t
+from pathlib import Path
 
 import pytest
 import yaml
@@ -103,17 +104,58 @@ def test_a_new_machine_takes_the_first_hosts_place(three: Lab) -> None:
     support.wait_for("nodes and pods are ready", lambda: support.settled(three), timeout=240)
 
 
-def test_a_new_worker_joins_with_nobody_else_in_the_limit(three: Lab) -> None:
+MOMENTS = "/run/moments"
+
+
+def own_tasks(directory: Path) -> dict[str, t.Any]:
+    """A file for each moment that notes it, and which kubelet ran then; the variables that name them."""
+    variables: dict[str, t.Any] = {}
+    for phase in ("host", "node", "addons"):
+        for when in ("before", "after"):
+            note = f"echo {when}_{phase} $(pidof kubelet) >> {MOMENTS}"
+            text = yaml.safe_dump(
+                [{"name": f"Note {when} {phase}", "ansible.builtin.shell": note, "changed_when": False}]
+            )
+            (directory / f"{when}_{phase}.yml").write_text(text)
+            variables[f"slipway_tasks_{when}_{phase}"] = str(directory / f"{when}_{phase}.yml")
+    return variables
+
+
+def noted(lab: Lab, host: str) -> list[list[str]]:
+    """The moments in their order, each with its kubelet's process, and forgets them."""
+    lines = support.on(lab, host, "cat", MOMENTS).splitlines()
+    support.on(lab, host, "rm", MOMENTS)
+    return [line.split() for line in lines]
+
+
+IN_ORDER = ["before_host", "after_host", "before_node", "after_node", "before_addons", "after_addons"]
+
+
+def test_a_new_worker_joins_with_nobody_else_in_the_limit(three: Lab, tmp_path: Path) -> None:
     """The worker's machine is new; beyond it one control-plane host is asked and told, and no other host."""
     support.kubectl(three, "delete", "node", "w1")
     labs.renew(three, ["w1"])
-    run = support.ansible_run(three.inventory, "apply", limit="w1").require()
+    run = support.ansible_run(three.inventory, "apply", limit="w1", extra_vars=own_tasks(tmp_path)).require()
+    moments = noted(three, "w1")
+    assert [moment for moment, *_kubelet in moments] == IN_ORDER
+    assert [len(each) for each in moments] == [1, 1, 1, 2, 2, 2], "a kubelet runs once its phase is over"
     assert set(run.stats) == {"w1"}
     touched = {action.host for action in run.actions} - {"w1"}
     assert len(touched) == 1
     assert touched <= {"cp1", "cp2", "cp3"}
     support.wait_for("nodes and pods are ready", lambda: support.settled(three), timeout=240)
     support.slipway("verify", "-i", str(three.inventory)).require()
+
+
+def test_own_tasks_are_part_of_a_hosts_turn(three: Lab, tmp_path: Path) -> None:
+    extra = {**own_tasks(tmp_path), "slipway_kubelet": {"maxPods": 100}}
+    support.ansible_run(three.inventory, "apply", limit="w1", extra_vars=extra).require()
+    moments = noted(three, "w1")
+    turn = ["before_host", "before_node", "after_host", "after_node"]
+    assert [moment for moment, _kubelet in moments] == [*turn, "before_addons", "after_addons"]
+    old, new = moments[0][1], moments[-1][1]
+    assert old != new
+    assert [kubelet for _moment, kubelet in moments] == [old, old, new, new, new, new]
 
 
 def test_what_runs_is_restarted_one_host_after_the_other(three: Lab) -> None:

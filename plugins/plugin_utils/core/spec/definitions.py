@@ -36,6 +36,7 @@ class Variable:
 
 
 _PATH = Text("a path", texts.line)
+_FILE = Text("a path on the controller", texts.line)
 _NAME = Text("a text", str)
 _BATCH = Text("a number of hosts, or a share of them such as 10%", texts.batch, r"[1-9][0-9]*%?")
 _HOST = Text("a DNS name or an IP address", texts.host_or_address)
@@ -250,7 +251,7 @@ _REGISTRY = Table(
             required=True,
         ),
         Field("mirrors", Items(_URL), "Addresses to ask first, in order.", [], ["https://mirror.example.org"]),
-        Field("ca", _PATH, "CA certificates (PEM file on the controller) that its certificate is checked against."),
+        Field("ca", _FILE, "CA certificates in PEM that its certificate is checked against."),
         Field("skip_verify", Flag(), "Whether its certificate goes unchecked.", False),
         Field("username", _NAME, "User; the password is in slipway_secret_registry_passwords."),
     ),
@@ -498,7 +499,7 @@ _CLUSTER = (
     Variable(
         "slipway_bundle",
         Scope.CLUSTER,
-        _PATH,
+        _FILE,
         "Directory on the controller made by slipway bundle build; hosts then need no internet. Not set: upstream.",
         None,
         "/srv/slipway/bundle",
@@ -636,7 +637,7 @@ _CLUSTER = (
     Variable(
         "slipway_manifests",
         Scope.CLUSTER,
-        Items(_PATH, single=True),
+        Items(_FILE, single=True),
         "Your own manifests on the controller: YAML or JSON files, or directories of them. They are applied with the "
         "rest, and what leaves them is deleted.",
         [],
@@ -710,8 +711,8 @@ _NODE = (
         Variable(
             f"slipway_tasks_{when}_{phase}",
             Scope.NODE,
-            Items(_PATH, single=True),
-            f"Task files of yours that run on the host {when} the phase {phase}.",
+            Items(_FILE, single=True),
+            f"Task files of yours that run on the host {when} the phase {phase}, if apply changes something on it.",
             [],
             "hooks/mount-disks.yml",
         )
@@ -818,7 +819,7 @@ _REST = (
     Variable(
         "slipway_maintain_tasks",
         Scope.RUN,
-        _PATH,
+        _FILE,
         "The file of tasks that maintain runs on each host while it is out of service; os_updates is a ready-made one.",
         None,
         "firmware.yml",
@@ -870,7 +871,8 @@ _REST = (
         "slipway_kubeconfig_output",
         Scope.RUN,
         _PATH,
-        "Where on the controller the kubeconfig is put (mode 0600). Not set: beside the inventory.",
+        "Where on the controller the kubeconfig is put (mode 0600); a relative path begins at the current directory. "
+        "Not set: beside the inventory.",
         None,
         "~/.kube/prod",
     ),

@@ -28,7 +28,7 @@ _HEAD = """# The spec: every variable
 What a cluster should be is said by Ansible variables that begin with `slipway_`. Every one is optional. In a
 dictionary, a key that is left out or null keeps its default. A variable that is not listed here is an error that names
 the nearest one; all problems are told at once, before any host is touched. `slipway plan --explain HOST` says which
-value came from where.
+value came from where. A path on the controller that is not absolute begins at the inventory's directory.
 
 The same as a JSON Schema, for editors: [spec.schema.json](spec.schema.json).
 """

@@ -50,6 +50,12 @@ def test_one_path_is_as_good_as_a_list(tmp_path: Path, one: bool) -> None:
     assert unpack(entry["packed"]) == [ITEM]
 
 
+def test_a_relative_path_begins_at_the_inventory(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text(json.dumps(ITEM))
+    entry = looked_up({"slipway_manifests": "m.json", "inventory_dir": str(tmp_path)})
+    assert unpack(entry["packed"]) == [ITEM]
+
+
 def test_equal_files_travel_as_equal_texts(tmp_path: Path) -> None:
     for name, text in (("a.json", json.dumps(ITEM)), ("b.yml", "kind: ConfigMap\nmetadata: {name: x}\napiVersion: v1")):
         (tmp_path / name).write_text(text)

@@ -39,7 +39,7 @@ def inputs(cluster: Cluster, bundle: pathlib.Path | None = None, **silent: str) 
     if bundle:
         cluster.variables["slipway_bundle"] = str(bundle)
     clocks = {name: {"before": NOW, "after": NOW + 1} for name in cluster.probes}
-    return Inputs(cluster.inputs(), cluster.probes, clocks, silent)
+    return Inputs(cluster.inputs(), cluster.probes, clocks, silent, directory=str(bundle or ""))
 
 
 def problems(given: Inputs) -> list[Problem]:
@@ -588,6 +588,32 @@ def test_who_has_something_to_do_holds_the_control_plane(bundle: pathlib.Path, v
     assert {"slipway_holding" in own["parents"] for own in data["groups"].values()} == {holds}
 
 
+@pytest.mark.parametrize(("took", "moments"), [(False, ["after_addons", "before_node"]), (True, ["after_addons"])])
+def test_own_tasks_are_plays_of_their_own_or_part_of_a_turn(
+    bundle: pathlib.Path, took: bool, moments: list[str]
+) -> None:
+    cluster = running() if took else three_and_one()
+    (bundle / "site.yml").write_text("[]\n")
+    own = {"slipway_tasks_before_node": "site.yml", "slipway_tasks_after_addons": "site.yml"}
+    cluster.own["w1"] = {**own, "slipway_kubelet": {"maxPods": 50}}
+    groups = make(inputs(cluster, bundle))["groups"]["w1"]
+    assert ("slipway_rolling_workers" in groups["parents"]) is took
+    hooks = [each.removeprefix("slipway_hook_") for each in groups["parents"] if each.startswith("slipway_hook_")]
+    assert hooks == moments
+
+
+@pytest.mark.parametrize(("verb", "lenient", "refused"), [("apply", False, 1), ("", False, 1), ("", True, 0)])
+def test_tasks_that_are_not_there_stand_in_the_way_of_apply_only(
+    bundle: pathlib.Path, verb: str, lenient: bool, refused: int
+) -> None:
+    cluster = one_and_two(slipway_tasks_before_node="site.yml")
+    given = dataclasses.replace(holding(inputs(cluster, bundle), verb), lenient=lenient)
+    if refused:
+        assert "slipway_tasks_before_node" in {problem.where for problem in problems(given)}
+    else:
+        make(given)
+
+
 @pytest.mark.parametrize(
     ("verb", "given", "seconds"),
     [
@@ -602,6 +628,7 @@ def test_who_has_something_to_do_holds_the_control_plane(bundle: pathlib.Path, v
 def test_a_hold_says_how_long_its_run_may_be_silent(
     bundle: pathlib.Path, verb: str, given: dict[str, t.Any], seconds: int
 ) -> None:
+    (bundle / "site.yml").write_text("[]\n")
     assert make(holding(inputs(one_and_two(**given), bundle), verb))["silence"] == seconds
 
 

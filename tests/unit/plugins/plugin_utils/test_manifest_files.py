@@ -53,6 +53,12 @@ def test_files_and_directories_are_read_in_the_order_given(tree: Path) -> None:
     assert read_manifests([str(tree / "own/b/4.yaml")]) == []
 
 
+def test_a_relative_path_begins_at_the_directory_given(tree: Path) -> None:
+    assert names(read_manifests(["own/b", str(tree / "single.txt")], directory=str(tree))) == ["five", "single"]
+    with pytest.raises(SlipwayError, match=f"{tree}/b: nothing there"):
+        read_manifests(["b"], directory=str(tree))
+
+
 def test_a_home_is_found(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tree))
     assert names(read_manifests(["~/single.txt"])) == ["single"]
