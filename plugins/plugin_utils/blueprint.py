@@ -519,6 +519,7 @@ def _groups(node: Node, spec: ClusterSpec, plan: planner.Blueprint) -> dict[str,
         "etcd": node.etcd,
         "registry": node.registry,
         "metrics": "metrics" in plan.hosts[node.host],
+        "keeper": "keeper" in plan.hosts[node.host],
         "node": spec.nodes[node.host].is_node,
     }
     roles = [role for role in has if has[role]]

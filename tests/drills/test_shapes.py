@@ -72,6 +72,30 @@ def test_etcd_runs_on_hosts_of_its_own(tmp_path: Path) -> None:
 def test_etcd_on_a_host_of_its_own_is_scraped_by_the_documented_credentials() -> None:
     with support.lab_of(support.lab_name("sh"), etcd=1, workers=0) as lab:
         scraped_and_closed_again(lab, ["etcd1"])
+        renewed_by_its_keeper(lab, "etcd1")
+
+
+def renewed_by_its_keeper(lab: Lab, host: str) -> None:
+    """A host for etcd alone makes a new certificate when the old one is near its end, and etcd shows it by itself."""
+    shown = (
+        f"openssl s_client -connect {lab.host(host).address}:2379 </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    )
+    config = "/etc/slipway/certificates.json"
+    old, kept = support.on(lab, host, "sh", "-c", shown), support.on(lab, host, "cat", config)
+    assert old.startswith("serial="), old
+    process = support.on(lab, host, "pidof", "etcd")
+    support.on(lab, host, "sh", "-c", f'sed -i \'s/"renew_fraction": [0-9.]*/"renew_fraction": 1.0/\' {config}')
+    support.wait_for(
+        "another certificate",
+        lambda: None if support.on(lab, host, "sh", "-c", shown) not in ("", old) else "the old one",
+        timeout=120,
+    )
+    assert support.on(lab, host, "pidof", "etcd") == process
+    assert support.pending("-i", str(lab.inventory)) != [], "the list was tampered with"
+    support.on(lab, host, "sh", "-c", f"cat > {config} <<'END'\n{kept}\nEND")
+    support.ansible_run(lab.inventory, "apply").require()
+    assert support.pending("-i", str(lab.inventory)) == []
+    print(f"{host}: renewed by its keeper", flush=True)
 
 
 def scraped_and_closed_again(lab: Lab, hosts: t.Sequence[str]) -> None:

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the keeper decides: which serving certificates to approve, what to renew, when to restart.
 
-The keeper runs on control-plane hosts from a timer, long after Ansible has gone. Nothing in Kubernetes approves
-kubelet serving certificates (signer ``kubernetes.io/kubelet-serving``), because only who installed the cluster knows
-which addresses belong to which node.
+The keeper runs on control-plane and etcd hosts from a timer, long after Ansible has gone. Nothing in Kubernetes
+approves kubelet serving certificates (signer ``kubernetes.io/kubelet-serving``), because only who installed the cluster
+knows which addresses belong to which node.
 """
 
 from __future__ import annotations

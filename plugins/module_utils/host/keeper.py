@@ -103,6 +103,8 @@ class Keeper:
         if not isinstance(nodes, dict):
             self.say(f"no list of nodes in {self.paths.nodes}: nothing is approved")
             return
+        if not nodes:
+            return  # a host for etcd alone
         listed = self._kubectl("get", "csr", f"--field-selector=spec.signerName={SIGNER}", "-o", "json")
         requests = [SigningRequest.from_api(item) for item in json.loads(listed.stdout).get("items") or []]
         decided = {csr.name: decide(csr, nodes) for csr in requests if not csr.settled}

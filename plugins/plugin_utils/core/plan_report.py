@@ -27,6 +27,7 @@ PHASES = (
     "control_plane",
     "registry",
     "metrics",
+    "keeper",
     "node",
     "network",
     "addons",

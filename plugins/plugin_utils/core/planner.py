@@ -357,14 +357,13 @@ def _plan_host(
     if own.etcd:
         member = etcd_want(context, own)
         add("etcd", "etcd_member", _etcd_params(member), plan_etcd(member, seen.etcd))
+    if own.etcd and not own.control_plane:
+        component("keeper", keeper_target(context, own), [])
     if own.control_plane:
         target = control_plane.control_plane_target(context.layout, own) + keeper_target(context, own)
         component("control_plane", target, control_plane.waits(context.layout, own))
-    if own.registry:
-        params["registry"], own_steps = _plan_registry(context, own, seen)
-        steps += own_steps
-    if metrics_gate.wants_own_gate(context.layout, own):
-        params["metrics"], own_steps = _plan_own_gate(context, own, seen)
+    for phase, values, own_steps in _plan_services(context, own, seen):
+        params[phase] = values
         steps += own_steps
     if is_node:
         again = forgotten(context, own.host)
@@ -375,6 +374,16 @@ def _plan_host(
         target += metrics_gate.metrics_gate_target(context.layout, own, program=context.gate)
         component("network", target, network.network_waits(context.layout))
     return params, tuple(steps)
+
+
+def _plan_services(
+    context: Context, own: Node, seen: Observation
+) -> t.Iterator[tuple[str, dict[str, t.Any], list[Step]]]:
+    """What some hosts run beside their part in the cluster, each by its phase."""
+    if own.registry:
+        yield ("registry", *_plan_registry(context, own, seen))
+    if metrics_gate.wants_own_gate(context.layout, own):
+        yield ("metrics", *_plan_own_gate(context, own, seen))
 
 
 def with_programs(seen: Observation, brought: t.Iterable[Change]) -> Observation:
@@ -494,9 +503,11 @@ def _plan_signed(
 
 
 def keeper_target(context: Context, own: Node) -> HostState:
-    """The keeper with the certificates of this host and the names of all nodes."""
+    """The keeper with the certificates of this host and, on one with an API server to ask, the names of all nodes."""
     want = pki.pki_want(context.layout, own, generate=False)
-    kubelets = [other for name, other in sorted(context.nodes.items()) if _runs_kubelet(context, name)]
+    kubelets = [
+        other for name, other in sorted(context.nodes.items()) if own.control_plane and _runs_kubelet(context, name)
+    ]
     return keeper.keeper_target(zipapp=context.zipapp, nodes=kubelets, certificates=want.to_data())
 
 

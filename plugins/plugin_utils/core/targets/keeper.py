@@ -22,10 +22,13 @@ METRICS = f"{paths.SLIPWAY_VAR}/keeper.prom"
 
 
 def keeper_target(*, zipapp: str, nodes: t.Sequence[Node], certificates: t.Mapping[str, t.Any]) -> HostState:
-    """Program (``zipapp``, base64), what it may approve and renew, and the timer; on control-plane hosts."""
+    """Program (``zipapp``, base64), what it may approve and renew, and the timer; on control-plane and etcd hosts.
+
+    ``nodes`` are empty on a host without an API server, which approves nothing.
+    """
     names = {node.node_name: names_of(node) for node in nodes}
     service = f"""{NOTICE}[Unit]
-Description=Slipway keeps this control-plane host's certificates in order
+Description=Slipway keeps this host's certificates in order
 After=network-online.target kube-apiserver.service
 
 [Service]

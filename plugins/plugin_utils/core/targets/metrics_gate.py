@@ -120,8 +120,9 @@ def sources(layout: Layout, node: Node) -> dict[str, str]:
         found["kube-proxy"] = f"http://{address}/metrics"
     if node.etcd:
         found["etcd"] = f"http://127.0.0.1:{etcd.METRICS_PORT}/metrics"
-    if node.control_plane:
+    if node.etcd or node.control_plane:
         found["keeper"] = keeper.METRICS
+    if node.control_plane:
         found["kube-controller-manager"] = f"https://127.0.0.1:{control_plane.CONTROLLER_MANAGER_PORT}/metrics"
         found["kube-scheduler"] = f"https://127.0.0.1:{control_plane.SCHEDULER_PORT}/metrics"
     if layout.ingress_on_hosts and INGRESS_LABEL in node.labels:

@@ -186,6 +186,19 @@ def test_before_anything_is_installed_it_does_nothing_and_says_so(
     assert "nothing is approved" in said
 
 
+def test_a_host_for_etcd_alone_renews_and_says_nothing_of_an_api_server(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.want(renew_fraction=1.0)
+    before = host.certificate()
+    pathlib.Path(host.paths.nodes).write_text("{}")
+    for path in (host.paths.kubectl, host.paths.kubeconfig):
+        pathlib.Path(path).unlink()
+    assert host.run() == 0
+    assert host.certificate() != before
+    assert "API server" not in capsys.readouterr().out
+
+
 def test_what_is_fresh_stays_and_is_measured(host: Host) -> None:
     host.want()
     before = host.certificate()

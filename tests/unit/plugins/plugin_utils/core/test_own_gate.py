@@ -55,7 +55,8 @@ def test_it_gives_etcd_and_asks_every_api_server_itself() -> None:
     assert len(servers) == 3
     assert all(server in text for server in servers)
     assert "--source=etcd=http://127.0.0.1:2381/metrics" in text
-    assert text.count("--source=") == 1
+    assert "--source=keeper=/var/lib/slipway/keeper.prom" in text
+    assert text.count("--source=") == 2
     assert f"LoadCredential=serving.key:{metrics_gate.KEY}" in text
 
 

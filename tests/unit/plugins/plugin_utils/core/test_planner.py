@@ -721,3 +721,17 @@ def test_hosts_outside_the_limit_are_looked_at_and_left_alone(three: Cluster) ->
         ["create bootstrap token", "allow a serving certificate for w2", "label node w2"],
     )
     assert set(made.blueprint.hosts) == {"w2"}
+
+
+def test_the_keeper_of_a_host_for_etcd_alone_renews_its_certificates_and_approves_nothing() -> None:
+    groups = {"cp1": "control_plane", "e1": "etcd", "w1": "workers"}
+    cluster = Cluster(groups, {}, probes={name: bare(name) for name in groups})
+    made = cluster.plan()
+    assert {host for host in groups if "keeper" in made.blueprint.hosts[host]} == {"e1"}
+    files = {file["path"]: file["content"] for file in made.blueprint.hosts["e1"]["keeper"]["state"]["files"]}
+    assert json.loads(files["/etc/slipway/nodes.json"]) == {}
+    renewed = {leaf["name"] for leaf in json.loads(files["/etc/slipway/certificates.json"])["certificates"]}
+    assert {"etcd-server", "etcd-peer"} <= renewed
+    assert "start slipway-keeper.timer" in made.names("e1")
+    cluster.carry_out(made)
+    assert nothing(cluster.plan())
