@@ -1,0 +1,24 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs a module on its host as Ansible does, and notices when the host falls silent meanwhile.
+
+It stands for all modules without an action of their own (``plugin_routing`` in meta/runtime.yml).
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.plugins.action.normal import ActionModule as Normal
+
+from ansible_collections.slipway.cluster.plugins.plugin_utils.ssh import keep_alive
+
+
+class ActionModule(Normal):
+    """Returns what the module does."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Run the module named by the task."""
+        keep_alive(self._connection)
+        result: dict[str, t.Any] = super().run(tmp, task_vars)  # type: ignore[no-untyped-call]  # as Ansible has it
+        return result
