@@ -65,7 +65,7 @@ options:
       size:
         description: The prefix length of each bridge's part of it.
         type: int
-        required: true
+        default: 24
   avoid:
     description: Networks that no address pool may touch, such as a cluster's pod and Service CIDRs.
     type: list
@@ -165,7 +165,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "type": "list",
         "elements": "dict",
         "default": [{"base": "172.17.0.0/16", "size": 24}],
-        "options": {"base": {"type": "str", "required": True}, "size": {"type": "int", "required": True}},
+        "options": {"base": {"type": "str", "required": True}, "size": {"type": "int", "default": 24}},
     },
     "avoid": {"type": "list", "elements": "str", "default": []},
     "settings": {"type": "dict", "default": {}},

@@ -32,7 +32,8 @@ GROUP = "docker"
 LOGIN = "/root/.docker/config.json"
 CONTAINERD_UNIT = "/etc/systemd/system/containerd.service"
 KUBELET_UNIT = "kubelet.service"
-DEFAULT_POOLS = ({"base": "172.17.0.0/16", "size": 24},)
+POOL_SIZE = 24
+DEFAULT_POOLS = ({"base": "172.17.0.0/16", "size": POOL_SIZE},)
 """Where Docker's own bridge is anyway; without pools of its own it would take 172.17 to 172.31 and 192.168 as well."""
 DOCKER_HUB = ("docker.io", "https://index.docker.io/v1/")
 RELOADABLE = frozenset(
@@ -120,6 +121,10 @@ class DockerWant:
         given = {key: value for key, value in params.items() if value is not None and key != "credentials"}
         for key, value in given.items():
             given[key] = tuple(value) if isinstance(value, list) else value
+        if "address_pools" in given:
+            given["address_pools"] = tuple(
+                {**pool, "size": POOL_SIZE} if pool.get("size") is None else pool for pool in given["address_pools"]
+            )
         problems: list[Problem] = []
         logins = {}
         for host, pair in sorted((params.get("credentials") or {}).items()):

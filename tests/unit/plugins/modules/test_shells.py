@@ -28,6 +28,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.host.machine impor
 from ansible_collections.slipway.cluster.plugins.modules import (
     bootstrap_token,
     component,
+    docker,
     docker_verify,
     drain,
     etcd_member,
@@ -39,6 +40,8 @@ from ansible_collections.slipway.cluster.plugins.modules import (
     probe,
     verify,
 )
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.spec.definitions import VARIABLES
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core.spec.kinds import Items, Table
 
 ME = getpass.getuser()
 MINE = grp.getgrgid(os.getgid()).gr_name
@@ -306,7 +309,7 @@ FRAGMENT = {"kubectl", "kubeconfig", "etcdctl", "etcd_endpoints", "etcd_ca", "et
 
 @pytest.mark.parametrize(
     "module",
-    [component, host, etcd_member, bootstrap_token, gate, drain, etcd_removal, maintenance, docker_verify],
+    [component, host, etcd_member, bootstrap_token, gate, drain, etcd_removal, maintenance, docker, docker_verify],
     ids=lambda each: each.__name__,
 )
 def test_what_is_documented_is_what_is_taken(module: types.ModuleType) -> None:
@@ -324,3 +327,19 @@ def test_passwords_are_put_to_their_users() -> None:
     assert with_passwords({"a": "user", "b": "other"}, {"a": "secret", "c": "unused"}) == {
         "a": {"username": "user", "password": "secret"}
     }
+
+
+# --- docker -----------------------------------------------------------------------------------------------------------
+def differences(table: Table, options: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    for field in table.fields:
+        option = options[field.name]
+        if (field.required, field.default) != (option.get("required", False), option.get("default")):
+            yield field.name
+        if isinstance(field.kind, Items) and isinstance(field.kind.item, Table):
+            yield from differences(field.kind.item, option["options"])
+
+
+def test_what_may_be_left_out_in_the_spec_may_be_left_out_in_the_module() -> None:
+    table = VARIABLES["slipway_docker"].kind
+    assert isinstance(table, Table)
+    assert list(differences(table, docker.ARGUMENT_SPEC)) == []

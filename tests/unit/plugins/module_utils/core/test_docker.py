@@ -191,6 +191,12 @@ def test_a_docker_of_other_make_is_left_as_it_is() -> None:
     assert plan_docker(want(packages=[]), foreign) == []
 
 
+@pytest.mark.parametrize("pool", [{"base": "10.210.0.0/16"}, {"base": "10.210.0.0/16", "size": None}])
+def test_a_pool_without_a_size_has_the_spec_s_default(pool: dict[str, t.Any]) -> None:
+    with_default = {"base": "10.210.0.0/16", "size": 24}
+    assert json.loads(daemon_json(want(address_pools=[pool])))["default-address-pools"] == [with_default]
+
+
 @pytest.mark.parametrize(
     ("params", "words"),
     [
