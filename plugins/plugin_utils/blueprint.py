@@ -39,7 +39,6 @@ from .zipapp import build_keeper, read_metrics_gate
 
 COLLECTION = Path(__file__).resolve().parents[2]
 SETS = COLLECTION / "artifacts" / "sets"
-LOCKS = COLLECTION / "artifacts" / "upstream"
 
 
 _SETTLED: dict[str, t.Any] = {"key": "slipway_settled", "parents": ["all"]}
@@ -84,20 +83,21 @@ def version_sets(directory: Path = SETS) -> dict[str, dict[str, str]]:
 
 
 def read_lock(spec: ClusterSpec, directory: str = "") -> tuple[Lock, str]:
-    """The bundle or lock the spec names, or the one shipped for its version; and the directory, if it is a bundle."""
-    place = placed(spec.bundle, directory) if spec.bundle else LOCKS / f"{spec.versions['kubernetes']}.json"
+    """The bundle or lock the spec names; and the directory, if it is a bundle."""
+    version = spec.kubernetes_version
+    expected = "a bundle's directory, or a lock file"
+    remedy = (
+        f"make one and name it in slipway_bundle: slipway bundle build --kubernetes {minor_of(version)}, or "
+        f"slipway bundle lock --kubernetes {version} --output FILE"
+    )
+    if not spec.bundle:
+        raise SlipwayError(Problem("slipway_bundle", "is not set, so there is nothing to install", expected, remedy))
+    place = placed(spec.bundle, directory)
     path = place / "bundle.json" if place.is_dir() else place
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise SlipwayError(
-            Problem(
-                "slipway_bundle" if spec.bundle else "slipway_kubernetes_version",
-                f"{path}: {error.strerror}",
-                "a bundle's directory, or a lock of upstream's downloads",
-                f"run: slipway bundle build --kubernetes {minor_of(spec.kubernetes_version)}, or: slipway bundle lock",
-            )
-        ) from error
+        raise SlipwayError(Problem("slipway_bundle", f"{path}: {error.strerror}", expected, remedy)) from error
     lock = parse_lock_text(text, str(path))
     _check_versions(spec, lock, path)
     return lock, str(place) if lock.source == "bundle" else ""

@@ -200,7 +200,7 @@ _ETCD = Table(
 )
 _PROXY = Table(
     model.Proxy,
-    (Field("port", Integer(1024, 65535), "Port on loopback of every host where the API is reached.", 6444),),
+    (Field("port", Integer(1024, 65535), "Port on loopback of every node where the API is reached.", 6444),),
 )
 _DRAIN = Table(
     model.Drain,
@@ -253,7 +253,12 @@ _REGISTRY = Table(
         Field("mirrors", Items(_URL), "Addresses to ask first, in order.", [], ["https://mirror.example.org"]),
         Field("ca", _FILE, "CA certificates in PEM that its certificate is checked against."),
         Field("skip_verify", Flag(), "Whether its certificate goes unchecked.", False),
-        Field("username", _NAME, "User; the password is in slipway_secret_registry_passwords."),
+        Field(
+            "username",
+            _NAME,
+            "User of the registry itself; the password is in slipway_secret_registry_passwords. A mirror that wants a "
+            "login has an entry of its own.",
+        ),
     ),
 )
 _CONTAINERD = Table(
@@ -492,7 +497,8 @@ _CLUSTER = (
         "slipway_endpoint",
         Scope.CLUSTER,
         Text("HOST or HOST:PORT", texts.endpoint),
-        "Where people outside reach the API: your DNS name or load balancer. Not set: a control-plane host's address.",
+        "Where people outside reach the API: your DNS name or load balancer; without a port, at 6443. Not set: a "
+        "control-plane host's address.",
         None,
         "api.example.org:6443",
     ),
@@ -500,7 +506,8 @@ _CLUSTER = (
         "slipway_bundle",
         Scope.CLUSTER,
         _FILE,
-        "Directory on the controller made by slipway bundle build; hosts then need no internet. Not set: upstream.",
+        "Needed. What hosts get: the directory that slipway bundle build made, or the lock file "
+        "that slipway bundle lock made, of which hosts fetch the downloads themselves.",
         None,
         "/srv/slipway/bundle",
     ),
@@ -512,7 +519,7 @@ _CLUSTER = (
     Variable(
         "slipway_etcd", Scope.CLUSTER, _ETCD, "etcd's tunables.", {}, {"heartbeat_ms": 250, "election_timeout_ms": 2500}
     ),
-    Variable("slipway_proxy", Scope.CLUSTER, _PROXY, "The API proxy on every host's loopback.", {}, {"port": 7443}),
+    Variable("slipway_proxy", Scope.CLUSTER, _PROXY, "The API proxy on every node's loopback.", {}, {"port": 7443}),
     Variable(
         "slipway_pod_security",
         Scope.CLUSTER,
@@ -528,7 +535,12 @@ _CLUSTER = (
         _CONTAINERD,
         "Container runtime.",
         {},
-        {"registries": [{"host": "docker.io", "mirrors": ["https://mirror.example.org"], "username": "puller"}]},
+        {
+            "registries": [
+                {"host": "docker.io", "mirrors": ["https://mirror.example.org"]},
+                {"host": "mirror.example.org", "username": "puller"},
+            ]
+        },
     ),
     Variable(
         "slipway_registry",
@@ -748,9 +760,9 @@ _REST = (
         "slipway_secret_registry_passwords",
         Scope.SECRET,
         Entries(texts.registry_host, Text("a password"), "a dictionary: registry host → password"),
-        "Passwords of registries with a username in slipway_containerd. Keep it in a vault.",
+        "Passwords of registries and mirrors with a username in slipway_containerd. Keep it in a vault.",
         {},
-        {"docker.io": "from a vault"},
+        {"mirror.example.org": "from a vault"},
     ),
     Variable(
         "slipway_secret_registry_password",

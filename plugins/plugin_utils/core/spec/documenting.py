@@ -19,16 +19,23 @@ _SCOPES = {
     ),
     Scope.NODE: ("Each host", "Each host's own, by Ansible's precedence of host and group variables."),
     Scope.SECRET: ("Secrets", "Equal on all hosts. Keep them in a vault; their values are never shown."),
-    Scope.RUN: ("A single run", "Given on the command line with `-e`, or by the `slipway` command."),
+    Scope.RUN: (
+        "A single run",
+        (
+            "Given on the command line with `-e`, or by the `slipway` command. Most also hold where the inventory "
+            "gives them, such as `slipway_batch`; not `slipway_hold_wait`, `slipway_reset_confirm` and "
+            "`slipway_remove_confirm`."
+        ),
+    ),
 }
 _HEAD = """# The spec: every variable
 
 <!-- Written by scripts/generate_spec_docs.py from the definitions in plugins/plugin_utils/core/spec: `make docs`. -->
 
-What a cluster should be is said by Ansible variables that begin with `slipway_`. Every one is optional. In a
-dictionary, a key that is left out or null keeps its default. A variable that is not listed here is an error that names
-the nearest one; all problems are told at once, before any host is touched. `slipway plan --explain HOST` says which
-value came from where. A path on the controller that is not absolute begins at the inventory's directory.
+What a cluster should be is said by Ansible variables that begin with `slipway_`. All but `slipway_bundle` are
+optional. In a dictionary, a key that is left out or null keeps its default. A variable that is not listed here is an
+error that names the nearest one; all problems are told at once, before any host is touched. `slipway plan --explain
+HOST` says which value came from where. A path on the controller that is not absolute begins at the inventory's directory.
 
 The same as a JSON Schema, for editors: [spec.schema.json](spec.schema.json).
 """

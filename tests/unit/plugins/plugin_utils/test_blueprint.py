@@ -84,8 +84,9 @@ def test_without_a_bundle_it_is_said_how_to_get_one() -> None:
     with pytest.raises(SlipwayError) as caught:
         read_lock(one_and_two().spec())
     (problem,) = caught.value.problems
-    assert problem.where == "slipway_kubernetes_version"
+    assert (problem.where, problem.found) == ("slipway_bundle", "is not set, so there is nothing to install")
     assert "slipway bundle build --kubernetes 1.37" in problem.remedy
+    assert "slipway bundle lock --kubernetes 1.37 --output" in problem.remedy
 
 
 def test_a_bundle_that_is_not_there_names_the_path(tmp_path: pathlib.Path) -> None:

@@ -136,15 +136,9 @@ def test_every_example_of_the_documentation_loads() -> None:
             hosts = {name: dataclasses.replace(each, groups=frozenset({"masters"})) for name, each in hosts.items()}
         elif variable.name == "slipway_target":
             hosts = {name: dataclasses.replace(each, groups=each.groups | {"prod"}) for name, each in hosts.items()}
-        elif variable.name == "slipway_containerd":
-            hosts = cluster(
-                1, 1, slipway_containerd=variable.example, slipway_secret_registry_passwords={"docker.io": "x"}
-            )
-        elif variable.name == "slipway_secret_registry_passwords":
-            hosts = cluster(
-                slipway_secret_registry_passwords=variable.example,
-                slipway_containerd={"registries": [{"host": "docker.io", "username": "me"}]},
-            )
+        elif variable.name in {"slipway_containerd", "slipway_secret_registry_passwords"}:
+            both = ("slipway_containerd", "slipway_secret_registry_passwords")
+            hosts = cluster(1, 1, **{name: VARIABLES[name].example for name in both})
         elif variable.name in {"slipway_node_address", "slipway_node_name", "slipway_node_absent"}:
             hosts = replaced(cluster(), "w1", **{variable.name: variable.example})
         assert load(hosts, SETS).name, variable.name
