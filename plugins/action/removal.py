@@ -33,11 +33,13 @@ class ActionModule(ActionBase):
         """Decide who leaves and who works meanwhile."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         variables, arguments = task_vars or {}, plain(self._task.args)
+        # What changes nothing needs no word of a person.
+        unasked = arguments["cluster"] if self._task.check_mode else ""
         request = Request(
             names=tuple(arguments["names"]),
             dead=bool(arguments.get("dead")),
             cluster=arguments["cluster"],
-            confirm=str(arguments.get("confirm") or ""),
+            confirm=str(arguments.get("confirm") or unasked),
         )
         hosts = {
             name: Host(

@@ -40,7 +40,7 @@ options:
     type: str
     required: true
   confirm:
-    description: The same name, as a person has typed it.
+    description: The same name, as a person has typed it. In check mode it may be left out.
     type: str
     default: ''
   helpers:

@@ -288,9 +288,10 @@ def _confirmed(args: argparse.Namespace, verb: str, warning: str) -> str:
 
 
 def run_remove(args: argparse.Namespace) -> int:
-    """``slipway remove``: asks for the cluster's name unless it is given."""
+    """``slipway remove``: asks for the cluster's name unless it is given, or nothing is going to be removed."""
     hosts = ", ".join(args.hosts)
-    name = _confirmed(args, "remove", f"This takes {hosts} out of the cluster, with what is stored there.")
+    warning = f"This takes {hosts} out of the cluster, with what is stored there."
+    name = args.confirm or "" if args.check else _confirmed(args, "remove", warning)
     extra = {"slipway_remove": args.hosts, "slipway_remove_dead": args.dead, "slipway_remove_confirm": name}
     return _told(args, run_of("remove_node", args, extra))
 

@@ -270,7 +270,7 @@ def test_remove_wants_to_be_confirmed_and_says_what_it_would_do(
     assert cli.main(["remove", "w1", "-i", inventory]) == 1
     assert "not confirmed" in capsys.readouterr().err
     assert runner.run is None
-    assert cli.main(["remove", "w1", "-i", inventory, "--confirm", "lab", "--check"]) == 0
+    assert cli.main(["remove", "w1", "-i", inventory, "--check"]) == 0
     assert "delete node w1" in capsys.readouterr().out
 
 

@@ -19,7 +19,15 @@ ROSTER = {
 SEEN: dict[str, t.Any] = {"nodes": {"nodes": [{"name": name, "labels": {}} for name in ("cp1", "w1", "w2", "w9")]}}
 
 
-def decided(name: str, play: t.Sequence[str], *, limited: bool, silent: t.Container[str] = ()) -> dict[str, t.Any]:
+def decided(
+    name: str,
+    play: t.Sequence[str],
+    *,
+    limited: bool = False,
+    silent: t.Container[str] = (),
+    check: bool = False,
+    confirm: str = "prod",
+) -> dict[str, t.Any]:
     """The action's answer; what is not in the play is not probed, but for the witness cp1."""
     answers = {host: {"probe": SEEN if host == "cp1" else {}} for host in play if host not in silent}
     variables = {
@@ -34,10 +42,10 @@ def decided(name: str, play: t.Sequence[str], *, limited: bool, silent: t.Contai
         "names": [name],
         "dead": True,
         "cluster": "prod",
-        "confirm": "prod",
+        "confirm": confirm,
         "helpers": {"control_plane": ["cp1"], "etcd": ["cp1"]},
     }
-    task = mock.MagicMock(check_mode=False, async_val=0, args=args)
+    task = mock.MagicMock(check_mode=check, async_val=0, args=args)
     return ActionModule(task, *(mock.MagicMock() for _ in range(5))).run(task_vars=variables)
 
 
@@ -60,3 +68,18 @@ def test_a_host_outside_the_limit_is_refused_and_without_a_limit_none_is_outside
     assert said["failed"]
     assert "w2: is outside --limit" in said["msg"]
     assert decided("w2", ["cp1", "w1"], limited=False)["removals"][0]["dead"]
+
+
+@pytest.mark.parametrize(
+    ("check", "confirm", "refused"),
+    [
+        (False, "prod", ""),
+        (False, "", "it was not confirmed"),
+        (True, "", ""),
+        (True, "demo", "'demo' was given for the cluster's name"),
+    ],
+)
+def test_what_changes_nothing_needs_no_confirmation(check: bool, confirm: str, refused: str) -> None:
+    said = decided("w1", ["cp1", "w1"], check=check, confirm=confirm)
+    assert bool(said.get("failed")) is bool(refused)
+    assert refused in said.get("msg", "")
