@@ -118,7 +118,7 @@ def _notices(removal: Removal) -> t.Iterator[Problem]:
         yield Problem(
             where,
             "has held the keys of the cluster's authorities and the encryption key; who has its disk has the cluster",
-            remedy="destroy its disk, or rotate the authorities and the encryption key"
+            remedy="destroy its disk, for Slipway cannot rotate these keys yet"
             + ("; it was not contacted, so they are still on it" if removal.dead else ""),
             warning=True,
         )
@@ -127,7 +127,7 @@ def _notices(removal: Removal) -> t.Iterator[Problem]:
             where,
             "has held keys: that of etcd's authority, with which its data can be read and changed"
             + ("" if removal.known else ", and all of the cluster's if it was a control-plane host"),
-            remedy="destroy its disk, or rotate what it has held"
+            remedy="destroy its disk, for Slipway cannot rotate them yet"
             + ("; it was not contacted, so they are still on it" if removal.dead else ""),
             warning=True,
         )

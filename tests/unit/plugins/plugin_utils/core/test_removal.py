@@ -156,6 +156,7 @@ def test_what_is_left_to_do_is_said() -> None:
     assert texts[3].startswith("cp3: has held the keys")
     assert "so they are still on it" in texts[3]
     assert all(notice.warning for notice in notices(removed("cp1")))
+    assert "destroy its disk, for Slipway cannot rotate" in notices(removed("cp1"))[1].remedy
     assert [notice.where for notice in notices(removed("w1"))] == ["w1"]
 
 
