@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 name: cluster_hosts
 author:
   - Slipway maintainers (@slipway)
-version_added: 0.2.0
+version_added: 0.1.0
 short_description: The host pattern of a cluster
 description:
   - The pattern for the hosts of the cluster, from the groups that give roles. C(slipway_groups) may name others.

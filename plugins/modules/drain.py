@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: drain
 short_description: Cordon Nodes and evict their pods, and uncordon what was cordoned
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Closes Nodes to new pods and evicts those that run there through the API, which respects PodDisruptionBudgets. What
     is refused is tried again until O(timeout); then the pod and the budget that hold it are named.

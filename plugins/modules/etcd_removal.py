@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: etcd_removal
 short_description: Take a member out of an etcd cluster, if quorum allows it
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Finds the member by its peer URL or its name and removes it, dead or alive. One that is not there is no error.
   - Refuses, with the arithmetic, what would leave fewer healthy voting members than the smaller cluster needs for its

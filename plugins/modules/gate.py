@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gate
 short_description: Wait until etcd, API servers and Nodes are well
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Stands between two disturbances of a live cluster, such as restarts, drains and reboots, so that there is never more
     than one at a time.

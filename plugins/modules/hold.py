@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: hold
 short_description: Hold the cluster for one run, so that no second one changes it at the same time
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Leaves the name of this run in the host's memory, or takes it away again. A run that meets the name of another one
     is told who that is, since when, and from where.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: maintenance
 short_description: Remember which hosts of a maintenance are finished
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Keeps in the cluster, in the ConfigMap C(kube-system/slipway-maintenance), which hosts an unfinished maintenance has
     and which of them are finished, so that a run that was cut off is continued by the next one, from any controller.

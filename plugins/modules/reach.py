@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: reach
 short_description: Try ports and packet sizes between hosts
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - With O(step=listen) a process answers on ports that nobody uses yet. It ends when all O(listen[].callers) have
     called, after O(seconds) in any case, and leaves nothing behind. The resolvers are asked and the disk is measured,

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: removal
 short_description: Decide which hosts leave a cluster, and who does the work
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Finds what each host that is to leave is to the cluster, by the inventory or by its Node, and chooses a
     control-plane host and an etcd member that stay to do the work.
