@@ -175,7 +175,7 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     if data["unrecorded"] and not plan.pending:
         data["groups"][verdict.leader] = _UNRECORDED
     data["groups"] = _holding(data["groups"], holds=inputs.verb not in ("", "apply" if not plan.pending else ""))
-    data |= _reach(context, probes, outside, inputs.verb)
+    data |= _reach(context, probes, outside, inputs.verb, plan.seed)
     data["groups"] = _reaching(data["groups"], data["reach"])
     return data | {
         "manifests": _manifests(scene(spec, layout, nodes, lock, bundle, probes), own),
@@ -261,7 +261,7 @@ def _holding(groups: t.Mapping[str, t.Mapping[str, t.Any]], *, holds: bool) -> d
 
 
 def _reach(
-    context: planner.Context, probes: t.Mapping[str, Probe], outside: t.AbstractSet[str], verb: str
+    context: planner.Context, probes: t.Mapping[str, Probe], outside: t.AbstractSet[str], verb: str, seed: str
 ) -> dict[str, dict[str, t.Any]]:
     """What is tried between hosts: by apply where one is new, by who only looks where none is.
 
@@ -278,6 +278,7 @@ def _reach(
             asked=name not in outside,
             tunnel=reach.tunnel_end(probes[name]),
             forwards=own.kernel.sysctls.get("net.ipv4.ip_forward") == "1",
+            seed=name == seed,
         )
         for name, own in context.known.items()
     }

@@ -24,7 +24,7 @@ CHECK = "reach"
 FULL_MATRIX_HOSTS = 50
 NEIGHBOURS = 3
 """Beyond so many hosts each tries the control plane, etcd and so many neighbours in the order of names."""
-ETCD_CLIENTS, ETCD_PEERS, KUBELET, VXLAN = 2379, 2380, 10250, 8472
+ETCD_CLIENTS, ETCD_PEERS, KUBELET, VXLAN, SEED = 2379, 2380, 10250, 8472, 6445
 LISTEN_SECONDS = 60
 LISTEN_SECONDS_PER_HOST = 4
 """How long a host listens at most: Ansible may do few hosts at a time. It ends as soon as all others have called."""
@@ -35,6 +35,7 @@ class Host:
     """A host for this purpose: ``new`` if nothing of Slipway's is there yet, ``listening`` are TCP ports in use.
 
     ``tunnel`` is its address in flannel's tunnel, empty if it has none; ``forwards`` is whether it passes packets on.
+    ``seed`` is whether the others are going to fetch the bundle's artefacts from it.
     """
 
     node: Node
@@ -44,6 +45,7 @@ class Host:
     asked: bool = True
     tunnel: str = ""
     forwards: bool = True
+    seed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +74,10 @@ def tunnel_end(probe: Probe) -> str:
 
 
 def flows(layout: Layout, source: Host, target: Host) -> list[Flow]:
-    """What the source needs of the target once both are in the cluster."""
+    """What the source needs of the target once both are in the cluster, and to become part of it."""
     found = []
+    if target.seed and source.new and target.new:
+        found.append(Flow(SEED, "tcp", "the bundle's artefacts, which it gives to the others"))
     if target.node.control_plane:
         found.append(Flow(layout.api_port, "tcp", "the API server"))
     if target.node.etcd and (source.node.control_plane or source.node.etcd):

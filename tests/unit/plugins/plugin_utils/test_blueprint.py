@@ -17,6 +17,7 @@ from ansible.template import Templar, trust_as_template
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.hold import SILENCE_SECONDS, TASKS_SECONDS
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem, SlipwayError
+from ansible_collections.slipway.cluster.plugins.modules import seed
 from ansible_collections.slipway.cluster.plugins.plugin_utils import blueprint
 from ansible_collections.slipway.cluster.plugins.plugin_utils.blueprint import (
     Inputs,
@@ -652,6 +653,8 @@ def test_maintenance_takes_as_many_at_a_time_as_apply_unless_told(
 def test_new_hosts_try_the_others_before_anything_is_changed(bundle: pathlib.Path) -> None:
     data = make(holding(inputs(one_and_two(), bundle), "apply"))
     assert set(data["reach"]) == {"cp1", "w1", "w2"}
+    fetching = {"port": seed.ARGUMENT_SPEC["port"]["default"], "protocol": "tcp", "callers": ["w1", "w2"]}
+    assert fetching in data["reach"][data["seed"]]["listen"]
     assert all("slipway_reaching" in own["parents"] for own in data["groups"].values())
     assert make(inputs(one_and_two(), bundle))["reach"] == {}, "who only looks opens no port"
     ignoring = one_and_two(slipway_ignore_preflight=["reach"])

@@ -14,7 +14,7 @@ from ansible_collections.slipway.cluster.plugins.plugin_utils.core import reach
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.probe import Probe
 from tests.unit.plugins.cluster import Cluster, bare, one_and_two, three_and_one
 
-KUBELET, VXLAN = (10250, "tcp"), (8472, "udp")
+KUBELET, VXLAN, SEED = (10250, "tcp"), (8472, "udp"), (6445, "tcp")
 API, CLIENTS, PEERS = (6443, "tcp"), (2379, "tcp"), (2380, "tcp")
 SERVING = [{"protocol": "tcp", "address": "*", "port": port} for port in (6443, 2379, 2380, 10250)]
 
@@ -82,6 +82,28 @@ def test_a_new_cluster_tries_all_that_each_needs_of_the_others() -> None:
     assert [own["disk"] for own in plan.values()] == ["/var/lib/etcd"] * 3 + [""]
     assert plan["w1"]["resolvers"] == ["10.0.0.53"]
     assert {target["size"] for target in plan["w1"]["targets"]} == {1500}
+
+
+@pytest.mark.parametrize(
+    ("old", "seed", "callers"),
+    [
+        ((), "cp1", ["w1", "w2"]),
+        ({"w1"}, "cp1", ["w2"]),
+        ({"cp1"}, "cp1", None),
+        ((), "", None),
+    ],
+    ids=["a new cluster", "who is in the cluster has its artefacts", "nobody listens on the seed yet", "no bundle"],
+)
+def test_new_hosts_must_reach_the_one_that_has_the_artefacts(
+    old: t.Container[str], seed: str, callers: list[str] | None
+) -> None:
+    cluster = one_and_two()
+    made, _nodes = cluster.layout()
+    hosts = hosts_of(cluster, old, **({seed: {"seed": True}} if seed else {}))
+    plan = reach.plan_reach(made, hosts, cluster.typed())
+    listen = [each for own in plan.values() for each in own["listen"] if each["port"] == 6445]
+    assert listen == ([] if callers is None else [{"port": 6445, "protocol": "tcp", "callers": callers}])
+    assert [pair for pair, ports in tried(plan).items() if SEED in ports] == [(name, seed) for name in callers or ()]
 
 
 def test_without_our_network_nothing_is_tried_for_it() -> None:
