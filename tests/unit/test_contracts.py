@@ -19,6 +19,8 @@ from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
+from ansible_collections.slipway.cluster.plugins.plugin_utils.core import preflight
+
 ROOT = pathlib.Path(__file__).parents[2]
 MODULE_UTILS = ROOT / "plugins/module_utils"
 PLUGIN_UTILS = ROOT / "plugins/plugin_utils"
@@ -337,3 +339,58 @@ def test_turns_are_in_the_order_of_the_inventory() -> None:
 @pytest.mark.parametrize("verb", ["apply", "plan", "verify", "reset", "kubeconfig"])
 def test_every_verb_has_its_playbook(verb: str) -> None:
     assert (ROOT / f"playbooks/{verb}.yml").is_file()
+
+
+# --- documentation ----------------------------------------------------------------------------------------------------
+PAGES = (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")))
+
+
+def anchors(text: str) -> set[str]:
+    """What headings are called in links."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_in_the_documentation_leads_somewhere() -> None:
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    links = [(page, link) for page, text in texts.items() for link in re.findall(r"\]\(([^)\s]+)\)", text)]
+    broken = []
+    for page, link in links:
+        path, _hash, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if "://" not in link and not (target.exists() and (not anchor or anchor in anchors(texts.get(target, "")))):
+            broken.append(f"{name(page)}: {link}")
+    assert len(links) > 20
+    assert broken == []
+
+
+def test_the_documentation_names_the_go_that_bundles_are_built_with() -> None:
+    """The newest that a go.mod asks for; `make deps` looks for the same."""
+    asked = re.findall(r"^go ([\d.]+)$", "\n".join(map(_text, ROOT.glob("artifacts/go/*/*/go.mod"))), re.MULTILINE)
+    newest = max(asked, key=_numbers)
+    assert [page for page in ("README.md", "docs/bundle.md") if f"Go {newest} or newer" not in _text(ROOT / page)] == []
+
+
+def test_the_documentation_names_the_memory_and_disk_that_preflight_asks_for() -> None:
+    units = {"MiB": preflight.MIB, "GiB": preflight.GIB}
+    rows = re.findall(r"^\|.* (\d+) ([MG]iB) \| (\d+) ([MG]iB) \|", _text(ROOT / "docs/requirements.md"), re.MULTILINE)
+    told = [(int(first) * units[one], int(second) * units[other]) for first, one, second, other in rows]
+    memory = [(floor.least, floor.good) for floor in preflight.MEMORY]
+    disk = [(space.new, space.installed) for space in preflight.SPACE]
+    assert sorted(told) == sorted([*memory, *disk])
+
+
+def test_no_plugin_was_added_after_this_version() -> None:
+    version = yaml.safe_load(_text(ROOT / "galaxy.yml"))["version"]
+    plugins = python_files(*(path for path in (ROOT / "plugins").iterdir() if not path.name.endswith("_utils")))
+    told = {name(path): re.findall(r"version_added: (\S+)", _text(path)) for path in plugins}
+    later = {path: added for path, added in told.items() if any(_numbers(each) > _numbers(version) for each in added)}
+    assert later == {}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def _text(path: pathlib.Path) -> str:
+    return path.read_text(encoding="utf-8")

@@ -104,7 +104,7 @@ class Layout:
 
     @property
     def proxy_url(self) -> str:
-        """The API as every host reaches it, through its own loopback."""
+        """The API as every node reaches it, through its own loopback."""
         return f"https://127.0.0.1:{self.proxy_port}"
 
 

@@ -24,7 +24,7 @@ TOKEN_PLACEHOLDER = "@@bootstrap-token@@"  # noqa: S105  # the name of a placeho
 
 
 def proxy_target(layout: Layout, node: Node) -> HostState:
-    """haproxy on loopback in front of all API servers, on every host, with one control-plane host already.
+    """haproxy on loopback in front of all API servers, on every node, with one control-plane host already.
 
     So growing changes no node's configuration but this one's list. A host that lost its power sends no reset, so a dead
     server's connections are closed as soon as it counts as down: after three connections that were not answered within
