@@ -188,6 +188,9 @@ def _daemon_set(image: str, *, host: bool, ping: str, proxy_port: int, config: t
         ],
         **(_host_network() if host else _pod_network()),
     }
+    # The new pod beside an old one on a host that is down never becomes ready, and counts: where there may be more of
+    # them than half, the others are renewed.
+    limits = {"maxSurge": "51%", "maxUnavailable": 0}
     return namespaced(
         "apps/v1",
         "DaemonSet",
@@ -201,7 +204,7 @@ def _daemon_set(image: str, *, host: bool, ping: str, proxy_port: int, config: t
                 "metadata": {"labels": dict(_LABELS), "annotations": annotations},
                 "spec": pod,
             },
-            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": limits},
         },
     )
 
