@@ -26,7 +26,7 @@ from .core.layout import Layout, Node, resolve, unaddressed
 from .core.lock import Lock, minor_of, parse_lock_text, parse_version_set
 from .core.probe import Probe
 from .core.record import newer_release, unrecorded
-from .core.spec import ClusterSpec, HostInput, NodeSpec, explain, load, with_probes
+from .core.spec import ClusterSpec, HostInput, NodeSpec, explain, load, with_cluster, with_probes
 from .core.spec.model import DOCKER
 from .core.targets import control_plane, paths, pki, registry
 from .core.targets.etcd import client_url, peer_url
@@ -137,12 +137,14 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
         name: probe for name, probe in answers.items() if probe and name in spec.nodes and not spec.nodes[name].absent
     }
     spec = with_probes(spec, probes, problems)
+    seen = {name: planner.observation(inputs.probes[name]) for name in probes}
+    spec = _with_cluster(spec, seen)
     warnings = _preflight(spec, probes, inputs, lock, problems)
     spec, own = _given(spec, inputs, loader, problems)
     warnings += _gaps(spec, probes, inputs, lock, problems)
     versions = {**spec.versions, **(lock.versions if lock else {})}
     layout, nodes = resolve(dataclasses.replace(spec, versions=versions), probes, _cluster_id(probes))
-    known = {name: planner.observation(inputs.probes[name]) for name in probes if name in nodes}
+    known = {name: own for name, own in seen.items() if name in nodes}
     marks = {name: planner.marks(layout, nodes[name], known[name]) for name in known}
     outside = inputs.outside(spec)
     verdict = evidence.judge(spec, {name: probes[name] for name in known}, marks, outside)
@@ -161,7 +163,7 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     leader = known.get(verdict.leader)
     warnings += [dataclasses.replace(problem, warning=True) for problem in plan.refused]
     states = {name: own.state for name, own in known.items()}
-    warnings += foreign(layout, nodes, verdict.members, leader.nodes if leader else None, states)
+    warnings += foreign(spec, layout, verdict.members, leader.nodes if leader else None, states)
     data = _data(spec, layout, nodes, plan, lock, bundle)
     able = _helpers(context, plan.leader)
     data |= {"registry": _registry(layout, context), "members": _members(verdict)}
@@ -183,6 +185,13 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
         "notices": [problem.as_dict() for problem in (*_left_out(spec, inputs), *_told_later(context, outside))],
         "explain": {name: [list(map(str, row)) for row in explain(spec, name)] for name in spec.nodes},
     }
+
+
+def _with_cluster(spec: ClusterSpec, seen: t.Mapping[str, planner.Observation]) -> ClusterSpec:
+    """The spec with what all API servers and members of etcd that answered know of hosts that did not."""
+    answers = [own.nodes for own in seen.values() if own.nodes]
+    members = [member for own in seen.values() for member in own.etcd.members or ()]
+    return with_cluster(spec, seen, answers, members)
 
 
 def _members(verdict: evidence.Evidence) -> list[dict[str, t.Any]]:
@@ -643,7 +652,7 @@ def _verify(spec: ClusterSpec, layout: Layout, nodes: t.Mapping[str, Node], lock
     references = {entry.name: entry.reference for entry in lock.artifacts if entry.kind == "image"}
     present = [node for name, node in sorted(nodes.items()) if not spec.nodes[name].absent]
     absent = [node for name, node in sorted(nodes.items()) if spec.nodes[name].absent]
-    kubelets = [node.node_name for node in present if spec.nodes[node.host].is_node]
+    kubelets = [node.known_as for node in spec.present if node.is_node]
     return {
         "image": references.get("agnhost", ""),
         "nodes": dict.fromkeys(kubelets, f"v{layout.versions['kubernetes']}"),

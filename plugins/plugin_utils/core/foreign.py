@@ -12,14 +12,15 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.problems impo
 from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
 from ansible_collections.slipway.cluster.plugins.module_utils.core.state import SeenState, SeenUnit
 
-from .layout import Layout, Node
+from .layout import Layout
+from .spec import ClusterSpec, NodeSpec
 from .targets.etcd import peer_url
 from .targets.network import pod_cidr
 
 
 def foreign(
+    spec: ClusterSpec,
     layout: Layout,
-    nodes: t.Mapping[str, Node],
     members: t.Iterable[Member],
     seen: NodesSeen | None,
     states: t.Mapping[str, SeenState],
@@ -29,17 +30,17 @@ def foreign(
     Also Nodes that have another pod network than their hosts. ``members`` and ``seen`` are what a living etcd and API
     said, empty and None where there is none; ``states`` are each host's.
     """
-    found = [*_members(layout, nodes, tuple(members)), *(_nodes(nodes, seen) if seen else ())]
+    found = [*_members(spec, layout, tuple(members)), *(_nodes(spec, seen) if seen else ())]
     for host, state in sorted(states.items()):
-        found += [*_drop_ins(host, state.units), *_static_pods(nodes[host], state)]
-        own = seen.nodes.get(nodes[host].node_name) if seen else None
+        found += [*_drop_ins(host, state.units), *_static_pods(spec.nodes[host], state)]
+        own = seen.nodes.get(spec.nodes[host].known_as) if seen else None
         found += _pod_network(own, pod_cidr(layout, state)) if own else []
     return found
 
 
-def _members(layout: Layout, nodes: t.Mapping[str, Node], members: t.Sequence[Member]) -> t.Iterator[Problem]:
+def _members(spec: ClusterSpec, layout: Layout, members: t.Sequence[Member]) -> t.Iterator[Problem]:
     ours = {peer_url(member) for member in layout.etcd}
-    hosts = {node.node_name: node for node in nodes.values()}
+    hosts = {node.known_as: node for node in spec.members if node.address}
     names = [member.name for member in members]
     for member in members:
         if not ours & set(member.peer_urls):
@@ -68,8 +69,8 @@ def _way_out(name: str) -> str:
     return f"put its host into the inventory; or, if that is off for good, take it out: slipway remove {name} --dead"
 
 
-def _nodes(nodes: t.Mapping[str, Node], seen: NodesSeen) -> t.Iterator[Problem]:
-    hosts = {node.node_name: node.host for node in nodes.values()}
+def _nodes(spec: ClusterSpec, seen: NodesSeen) -> t.Iterator[Problem]:
+    hosts = {node.known_as: node.name for node in spec.members}
     for name, node in sorted(seen.nodes.items()):
         if name not in hosts:
             yield Problem(
@@ -128,7 +129,7 @@ def _drop_ins(host: str, units: t.Mapping[str, SeenUnit]) -> t.Iterator[Problem]
             )
 
 
-def _static_pods(node: Node, state: SeenState) -> t.Iterator[Problem]:
+def _static_pods(node: NodeSpec, state: SeenState) -> t.Iterator[Problem]:
     """Manifests where people put static pods; nobody's concern where the user has the kubelet read them.
 
     Those of kubeadm's control plane are named by preflight.
@@ -144,7 +145,7 @@ def _static_pods(node: Node, state: SeenState) -> t.Iterator[Problem]:
     ]
     if files:
         yield Problem(
-            node.host,
+            node.name,
             f"{', '.join(files)}: not Slipway's, and not run, for the kubelet does not read static pods there",
             "no static pods but those of slipway_kubelet.staticPodPath",
             "remove them on the host; or, if they are meant, set slipway_kubelet.staticPodPath",

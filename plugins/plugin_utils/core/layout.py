@@ -111,7 +111,7 @@ class Layout:
 def resolve(spec: ClusterSpec, probes: t.Mapping[str, Probe], cluster_id: str) -> tuple[Layout, dict[str, Node]]:
     """The layout and its nodes from a spec that ``with_probes`` has completed.
 
-    Hosts that were not probed are in the layout's member lists as long as the inventory tells their address.
+    Hosts that were not probed are in the layout's member lists as long as inventory or cluster tell their address.
     """
     hosts = [spec.nodes[name] for name in sorted(spec.nodes)]
     ingress = {node.name for node in spec.ingress_nodes} if spec.has_ingress else set()
@@ -166,7 +166,8 @@ def unaddressed(spec: ClusterSpec, probes: t.Container[str]) -> list[Problem]:
     return [
         Problem(
             name,
-            "its address is not known: it was not asked or did not answer, and ansible_host is no address",
+            "its address is not known: it was not asked or did not answer, ansible_host is no address, "
+            "and the cluster knows none",
             "an address for every host that others are configured with",
             "set slipway_node_address for it",
         )

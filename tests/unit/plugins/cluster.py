@@ -348,13 +348,17 @@ class Host:
 
     def _node(self, step: nodes.NodeStep) -> None:
         seen = nodes.NodesSeen.from_data(self.data["nodes"] or {})
-        node = seen.nodes.get(step.want.name, nodes.NodeSeen(step.want.name, ready=True))
+        node = seen.nodes.get(step.want.name, _node_seen(step.want.name))
         if step.kind == "label":
             node = dataclasses.replace(node, labels=dict(step.want.labels), managed_labels=tuple(step.want.labels))
         else:
             managed = tuple(taint.identity for taint in step.want.taints)
             node = dataclasses.replace(node, taints=step.want.taints, managed_taints=managed)
         self.data["nodes"] = nodes.NodesSeen(True, {**seen.nodes, node.name: node}).to_data()
+
+
+def _node_seen(name: str) -> nodes.NodeSeen:
+    return nodes.NodeSeen(name, ready=True, addresses=(address_of(name),))
 
 
 def _pair(key: str, certificate: str, facts: CertificateFacts, owner: str) -> dict[str, SeenFile]:

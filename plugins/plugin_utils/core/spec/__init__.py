@@ -3,7 +3,8 @@
 """The spec: what the inventory's ``slipway_*`` variables say, typed and checked.
 
 ``load`` turns hosts' variables into a ``ClusterSpec`` or raises SlipwayError with every problem; ``with_probes``
-fills in what only the hosts know; ``explain`` says where values came from.
+fills in what only the hosts know, ``with_cluster`` what the cluster knows of those that said nothing; ``explain`` says
+where values came from.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .model import (
     Setting,
     Storage,
 )
-from .resolving import with_probes
+from .resolving import with_cluster, with_probes
 from .texts import Endpoint, Taint
 from .versions import resolve_version
 
@@ -43,5 +44,6 @@ __all__ = [
     "explain",
     "load",
     "resolve_version",
+    "with_cluster",
     "with_probes",
 ]

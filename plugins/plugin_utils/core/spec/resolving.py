@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
+import urllib.parse
 
+from ....module_utils.core.nodes import NodesSeen
 from ....module_utils.core.problems import Problem, SlipwayError
+from ....module_utils.core.quorum import Member
 from ..findings import Finding, grouped
 from ..probe import Probe
 from . import texts
@@ -37,6 +40,39 @@ def with_probes(spec: ClusterSpec, probes: t.Mapping[str, Probe], problems: list
     elif findings:
         raise SlipwayError(grouped(findings))
     return resolved
+
+
+def with_cluster(
+    spec: ClusterSpec, probes: t.Container[str], nodes: t.Iterable[NodesSeen], members: t.Iterable[Member]
+) -> ClusterSpec:
+    """The spec with the addresses that a living cluster knows of hosts without a probe: what it lacks yet.
+
+    That is the address of a host's Node, else that of its member of etcd; one that another host has is nobody's.
+    """
+    known = _of_members(members) | _of_nodes(nodes)
+    taken = {node.address for node in spec.nodes.values()}
+    found = dict(spec.nodes)
+    for name, node in spec.nodes.items():
+        address, origin = known.get(node.known_as, ("", ""))
+        lacking = node.in_cluster and not node.addresses and name not in probes
+        if lacking and address not in taken and texts.valid(texts.address, address):
+            told = Setting("address", address, origin)
+            found[name] = dataclasses.replace(
+                node,
+                addresses=(texts.address(address),),
+                settings=tuple(told if setting.key == "address" else setting for setting in node.settings),
+            )
+    return dataclasses.replace(spec, nodes=found)
+
+
+def _of_nodes(answers: t.Iterable[NodesSeen]) -> dict[str, tuple[str, str]]:
+    listed = [node for answer in answers for node in answer.nodes.values()]
+    return {node.name: (node.addresses[0], "its Node") for node in listed if node.addresses}
+
+
+def _of_members(members: t.Iterable[Member]) -> dict[str, tuple[str, str]]:
+    hosts = {member.name: urllib.parse.urlsplit(url).hostname for member in members for url in member.peer_urls[:1]}
+    return {name: (host, "its member of etcd") for name, host in hosts.items() if name and host}
 
 
 def _resolved(node: NodeSpec, probe: Probe, findings: list[Finding]) -> NodeSpec:

@@ -400,6 +400,8 @@ def test_others_would_lose_a_host_whose_address_nobody_knows(
     cluster.carry_out(cluster.plan())
     del cluster.probes[away]
     cluster.own[away] = {**given, "slipway_node_absent": True}
+    for node in cluster.probes["cp1"]["nodes"]["nodes"]:
+        node["addresses"] = ()
     data = dataclasses.replace(inputs(cluster, bundle), verb=verb, lenient=lenient)
     if refuses:
         with pytest.raises(SlipwayError, match=f"{away}: its address is not known.*set slipway_node_address"):
@@ -407,6 +409,41 @@ def test_others_would_lose_a_host_whose_address_nobody_knows(
         return
     told = [warning["where"] for warning in make(data)["warnings"] if "address is not known" in warning["found"]]
     assert told == ([] if "slipway_node_address" in given else [away])
+
+
+@pytest.mark.parametrize("away", ["cp3", "w1", "w2"])
+@pytest.mark.parametrize(("verb", "absent"), [("apply", False), ("apply", True), ("maintain", False), ("", True)])
+def test_a_host_named_by_dns_that_says_nothing_is_who_the_cluster_knows(
+    bundle: pathlib.Path, away: str, verb: str, absent: bool
+) -> None:
+    groups = {f"cp{n}": "control_plane" for n in (1, 2, 3)} | {"w1": "workers", "w2": "workers ingress"}
+    traefik = dataclasses.replace(lock().artifacts[-1], name="traefik", purpose="node")
+    cluster = Cluster(groups, {"slipway_ingress": {"gateway": False}}, probes={name: bare(name) for name in groups})
+    cluster.lock = dataclasses.replace(lock(), artifacts=(*lock().artifacts, traefik))
+    (bundle / "bundle.json").write_text(cluster.lock.as_text())
+    cluster.carry_out(cluster.plan())
+    cluster.own = {name: {"ansible_host": f"{name}.example.org"} for name in groups}
+    answering = make(inputs(cluster, bundle))
+    del cluster.probes[away]
+    cluster.own[away]["slipway_node_absent"] = absent
+    data = make(dataclasses.replace(inputs(cluster), asked=frozenset(cluster.probes), verb=verb))
+    # Also the keeper's list of Nodes, and who is in the proxies.
+    assert {name: data["actions"][name] for name in cluster.probes} == {
+        name: answering["actions"][name] for name in cluster.probes
+    }
+    assert [warning for warning in data["warnings"] if "inventory" in warning["found"]] == []
+    assert set(data["verify"]["nodes"]) == set(groups) - ({away} if absent else set())
+    assert data["verify"]["absent"] == ([away] if absent else [])
+    assert data["verify"]["etcd_absent"] == (["https://10.0.0.13:2379"] if absent and away == "cp3" else [])
+    assert data["verify"]["addons"]["ingress"] == ([] if absent and away == "w2" else ["10.0.0.52"])
+
+
+def test_verify_expects_a_node_whose_address_nobody_knows(bundle: pathlib.Path) -> None:
+    cluster = running()
+    cluster.groups["w9"] = "workers"
+    cluster.own["w9"] = {"ansible_host": "w9.example.org"}
+    data = make(dataclasses.replace(inputs(cluster, bundle, w9="no route"), lenient=True))
+    assert set(data["verify"]["nodes"]) == set(cluster.groups)
 
 
 def test_who_helps_may_be_the_one_outside_the_limit(bundle: pathlib.Path) -> None:

@@ -14,7 +14,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.state import 
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.foreign import foreign
 from tests.unit.plugins.cluster import one_and_two
 
-LAYOUT, NODES = one_and_two().layout()
+LAYOUT, SPEC = one_and_two().layout()[0], one_and_two().spec()
 OURS = Member("1", "cp1", ("https://10.0.0.11:2380",), healthy=True)
 STRANGER = Member("2", "old", ("https://10.0.0.99:2380",))
 NODE = NodeSeen("w1", ready=True)
@@ -57,7 +57,7 @@ def seen(*nodes: NodeSeen) -> NodesSeen:
     ],
 )
 def test_what_is_said(members: tuple[Member, ...], nodes: NodesSeen | None, found: list[str]) -> None:
-    problems = foreign(LAYOUT, NODES, members, nodes, {})
+    problems = foreign(SPEC, LAYOUT, members, nodes, {})
     assert [f"{problem.where}: {problem.found}" for problem in problems] == found
     assert all(problem.warning and problem.remedy for problem in problems)
 
@@ -84,9 +84,9 @@ def test_what_is_said(members: tuple[Member, ...], nodes: NodesSeen | None, foun
     ],
 )
 def test_who_closed_a_node_and_the_way_out(by: str | None, found: str, remedy: str) -> None:
-    (problem,) = foreign(LAYOUT, NODES, (), seen(NodeSeen("w1", unschedulable=True, cordoned_by=by)), {})
+    (problem,) = foreign(SPEC, LAYOUT, (), seen(NodeSeen("w1", unschedulable=True, cordoned_by=by)), {})
     assert (problem.found, problem.remedy) == (found, remedy)
-    assert foreign(LAYOUT, NODES, (), seen(NodeSeen("w1", cordoned_by=by)), {}) == [], "a person has opened it"
+    assert foreign(SPEC, LAYOUT, (), seen(NodeSeen("w1", cordoned_by=by)), {}) == [], "a person has opened it"
 
 
 def test_units_that_somebody_changed_are_named_with_the_files() -> None:
@@ -95,7 +95,7 @@ def test_units_that_somebody_changed_are_named_with_the_files() -> None:
         "w1": SeenState(units={"kubelet.service": SeenUnit(drop_ins=files), "kube-proxy.service": SeenUnit()}),
         "cp1": SeenState(units={"etcd.service": SeenUnit(drop_ins=files[:1])}),
     }
-    problems = foreign(LAYOUT, NODES, (), None, states)
+    problems = foreign(SPEC, LAYOUT, (), None, states)
     assert [f"{problem.where}: {problem.found}" for problem in problems] == [
         f"cp1: etcd.service: is changed by {files[0]}, which is not Slipway's",
         f"w1: kubelet.service: is changed by {files[0]}, {files[1]}, which is not Slipway's",
@@ -114,11 +114,11 @@ def test_units_that_somebody_changed_are_named_with_the_files() -> None:
 )
 def test_a_node_with_another_network_than_its_host(cidrs: tuple[str, ...], text: str, found: list[str]) -> None:
     states = {"w1": SeenState(paths={"/etc/cni/net.d/10-containerd-net.conflist": SeenPath("file", text=text)})}
-    problems = foreign(LAYOUT, NODES, (), seen(dataclasses.replace(NODE, pod_cidrs=cidrs)), states)
+    problems = foreign(SPEC, LAYOUT, (), seen(dataclasses.replace(NODE, pod_cidrs=cidrs)), states)
     assert [f"{problem.where}: {problem.found}".split(", and")[0] for problem in problems] == found
     assert all(problem.warning and "kubectl delete node w1" in problem.remedy for problem in problems)
     layout = dataclasses.replace(LAYOUT, network="none")
-    assert foreign(layout, NODES, (), seen(dataclasses.replace(NODE, pod_cidrs=cidrs)), states) == []
+    assert foreign(SPEC, layout, (), seen(dataclasses.replace(NODE, pod_cidrs=cidrs)), states) == []
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_static_pods_that_nobody_declared_are_named(kubelet: dict[str, str | Non
     files = [f"{manifests}/{name}" for name in ("a.yaml", "kube-apiserver.yaml", "own/b.yaml", ".keep")]
     found = {path: SeenPath("file") for path in (*files, "/etc/kubernetes/kubelet.yaml")}
     found |= {path: SeenPath("directory") for path in (manifests, f"{manifests}/own")}
-    nodes = {**NODES, "w1": dataclasses.replace(NODES["w1"], kubelet=kubelet)}
-    problems = foreign(LAYOUT, nodes, (), None, {"w1": SeenState(paths=found)})
+    nodes = {**SPEC.nodes, "w1": dataclasses.replace(SPEC.nodes["w1"], kubelet=kubelet)}
+    problems = foreign(dataclasses.replace(SPEC, nodes=nodes), LAYOUT, (), None, {"w1": SeenState(paths=found)})
     assert [(problem.where, problem.found.split(": ")[0]) for problem in problems] == ([("w1", named)] if named else [])
     assert all(problem.warning and "slipway_kubelet.staticPodPath" in problem.remedy for problem in problems)
 
@@ -158,5 +158,5 @@ def test_static_pods_that_nobody_declared_are_named(kubelet: dict[str, str | Non
     ids=["named", "never started", "the name of a control-plane host", "the name of a worker", "the same name twice"],
 )
 def test_what_is_advised_names_the_one_that_is_meant(members: tuple[Member, ...], name: str) -> None:
-    problem = foreign(LAYOUT, NODES, members, None, {})[0]
+    problem = foreign(SPEC, LAYOUT, members, None, {})[0]
     assert problem.remedy.endswith(f"take it out: slipway remove {name} --dead")

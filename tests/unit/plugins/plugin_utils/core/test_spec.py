@@ -11,7 +11,9 @@ import typing as t
 
 import pytest
 
+from ansible_collections.slipway.cluster.plugins.module_utils.core.nodes import NodeSeen, NodesSeen
 from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import SlipwayError
+from ansible_collections.slipway.cluster.plugins.module_utils.core.quorum import Member
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.spec import (
     ClusterSpec,
     Endpoint,
@@ -21,6 +23,7 @@ from ansible_collections.slipway.cluster.plugins.plugin_utils.core.spec import (
     explain,
     load,
     resolve_version,
+    with_cluster,
 )
 from ansible_collections.slipway.cluster.plugins.plugin_utils.core.spec.definitions import VARIABLES, Scope
 
@@ -312,6 +315,33 @@ def test_profiles_merge_in_order_and_the_hosts_own_come_last() -> None:
     assert found["label zone"].origin == "slipway_node_labels (inventory)"
     assert found["kubelet evictionHard.nodefs.available"].origin == "slipway_node_profiles[0] (group gpu)"
     assert found["kubelet evictionHard.memory.available"].origin == "slipway_kubelet (inventory)"
+
+
+def _of(name: str, address: str) -> NodesSeen:
+    return NodesSeen(True, {name: NodeSeen(name, addresses=(address,) if address else ())})
+
+
+@pytest.mark.parametrize(
+    ("probed", "nodes", "url", "expected"),
+    [
+        (set(), _of("w9", "10.0.9.1"), "", ("10.0.9.1", "its Node")),
+        (set(), _of("w9", "10.0.9.1"), "https://10.0.9.2:2380", ("10.0.9.1", "its Node")),
+        (set(), _of("w9", ""), "https://10.0.9.2:2380", ("10.0.9.2", "its member of etcd")),
+        (set(), _of("w9", ""), "https://e9.example.org:2380", (None, "the source of the default route")),
+        (set(), _of("other", "10.0.9.1"), "", (None, "the source of the default route")),
+        (set(), _of("w9", "10.0.0.11"), "", (None, "the source of the default route")),
+        ({"w9"}, _of("w9", "10.0.9.1"), "", (None, "the source of the default route")),
+    ],
+    ids=["node", "both", "member", "a name", "no Node", "the address of another host", "it can say it itself"],
+)
+def test_a_cluster_knows_the_address_of_a_host_that_says_nothing(
+    probed: set[str], nodes: NodesSeen, url: str, expected: tuple[str | None, str]
+) -> None:
+    hosts = {**cluster(1, 0), "w9": host("w9", (*WORKER, "slipway_etcd"), ansible_host="w9.example.org")}
+    spec = with_cluster(load(hosts, SETS), probed, [nodes], [Member("1", "w9", (url,) if url else ())])
+    origin = next(setting.origin for setting in explain(spec, "w9") if setting.key == "address")
+    assert (spec.nodes["w9"].address, origin) == expected
+    assert spec.nodes["cp1"].address == "10.0.0.11", "what the inventory says is not asked of the cluster"
 
 
 def test_explain_names_every_value_and_where_it_came_from() -> None:
