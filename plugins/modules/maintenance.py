@@ -13,6 +13,7 @@ description:
   - Keeps in the cluster, in the ConfigMap C(kube-system/slipway-maintenance), which hosts an unfinished maintenance has
     and which of them are finished, so that a run that was cut off is continued by the next one, from any controller.
   - A maintenance is known by the digest of its tasks. When its last host is finished it is forgotten.
+  - Hosts that are passed over because they are finished are named in a warning, with the time the maintenance began.
   - Runs on a host that has kubectl and an administrator's kubeconfig, usually a control-plane host.
 author:
   - Slipway maintainers (@slipway)
@@ -43,6 +44,13 @@ options:
         maintenance begins. Without it, hosts that are no more are waited for.
     type: list
     elements: str
+  silent:
+    description:
+      - Those of O(hosts) that do not answer in this run, with V(open). A maintenance in which only such were left waits
+        for them until 24 hours after its beginning; then a new one begins.
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment:
   - slipway.cluster.kubectl
 attributes:
@@ -75,17 +83,22 @@ maintained:
   type: list
   elements: str
 slipway_report:
-  description: In C(maintenance), the hosts that are C(done) and C(open), for the C(slipway) command.
+  description:
+    - In C(maintenance), for the C(slipway) command, the hosts that are C(done) and C(open), and where the run begins
+      those that had been done C(before) it.
   returned: success
   type: dict
 problems:
-  description: What is wrong; a warning says that an unfinished maintenance with other tasks was given up.
+  description:
+    - What is wrong; a warning says that an unfinished maintenance goes on and passes over hosts, or was given up for
+      this one.
   returned: failure, or when there is something to say
   type: list
   elements: dict
 """
 
 import dataclasses
+import datetime
 import typing as t
 
 from ansible_collections.slipway.cluster.plugins.module_utils.core.change import Change
@@ -93,11 +106,10 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.maintenance i
     Maintenance,
     MaintenanceWant,
     finished_before,
+    notices,
     plan_maintenance,
-    replaced,
     report,
 )
-from ansible_collections.slipway.cluster.plugins.module_utils.core.problems import Problem
 from ansible_collections.slipway.cluster.plugins.module_utils.host.engine import run_module
 from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import ARGUMENTS, Kubectl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.machine import Machine
@@ -110,6 +122,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "state": {"type": "str", "choices": ["open", "finished"], "default": "open"},
     "again": {"type": "bool", "default": False},
     "cluster": {"type": "list", "elements": "str"},
+    "silent": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -126,7 +139,13 @@ def parse(params: dict[str, t.Any]) -> Want:
     """The parameters as typed data."""
     cluster = None if params["cluster"] is None else frozenset(params["cluster"])
     want = MaintenanceWant(
-        params["tasks"], frozenset(params["hosts"]), params["state"] == "finished", params["again"], cluster
+        params["tasks"],
+        frozenset(params["hosts"]),
+        datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0),
+        params["state"] == "finished",
+        params["again"],
+        cluster,
+        frozenset(params["silent"]),
     )
     return Want(want, Memory(Kubectl(Machine(), params["kubectl"], params["kubeconfig"]), want))
 
@@ -149,8 +168,7 @@ def apply(_machine: Machine, want: Want, _change: Change) -> None:
 
 def result(_machine: Machine, want: Want) -> dict[str, t.Any]:
     """Who is done, and who is not."""
-    notice = replaced(want.want, want.seen)
-    warnings = [Problem("maintenance", notice, warning=True).as_dict()] if notice else []
+    warnings = [problem.as_dict() for problem in notices(want.want, want.seen)]
     return {
         "maintained": finished_before(want.want, want.seen),
         "slipway_report": {"maintenance": report(want.want, want.seen)},

@@ -166,7 +166,14 @@ class RunLog:
 
 
 def joined(before: dict[str, t.Any] | None, now: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The later report; where both have findings (``checks``), one report of all of them, in order."""
+    """The later report; where both have findings (``checks``), one report of all of them, in order.
+
+    Of a maintenance it tells who was done in this run and who ``before`` it, which only the first report knows.
+    """
+    if before and "maintenance" in before and "maintenance" in now:
+        first, own = before["maintenance"], now["maintenance"]
+        done = sorted({*first["done"], *own["done"]} - {*first["before"]})
+        return {**now, "maintenance": {**own, "before": first["before"], "done": done}}
     if not before or "checks" not in before or "checks" not in now:
         return now
     return {

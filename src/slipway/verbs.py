@@ -318,9 +318,11 @@ def run_maintain(args: argparse.Namespace) -> int:
 
 
 def _maintained(log: RunLog) -> list[str]:
-    """Who was maintained and who was not, as the cluster remembers it."""
+    """Who was maintained in this run, who before it, and who was not, as the cluster remembers it."""
     told = (log.report or {}).get("maintenance") or {}
     lines = ["", f"maintained: {', '.join(told['done']) or 'nobody'}"] if told else []
+    if told.get("before"):
+        lines.append(f"maintained before: {', '.join(told['before'])}")
     if told.get("open"):
         lines.append(f"not maintained: {', '.join(told['open'])}; run it again to go on with them")
     return lines

@@ -176,7 +176,7 @@ def test_a_killed_maintenance_is_continued_and_leaves_nothing_closed(served: Lab
     support.shell(served, "w1", "touch /root/go-on")
     said = support.slipway(*words).require()
     print(said.out)
-    assert "maintained: cp1, w1, w2" in said.out
+    assert "maintained: w1, w2\nmaintained before: cp1\n" in said.out
     assert runs(served) == {"cp1": 1, "w1": 2, "w2": 1}
     assert support.closed(served) == {}
     assert support.kubectl(served, "get", *support.MAINTENANCE) == ""

@@ -197,7 +197,7 @@ def test_a_worker_that_is_silent_is_left_to_the_next_run_and_its_node_is_opened_
         cutting.disarm(cluster)
     assert support.closed(cluster) == {"w1": "maintain"}
     said = support.slipway(*words).require()
-    assert "maintained: cp1, cp2, cp3, w1, w2, w3\n" in said.out
+    assert "maintained: w1\nmaintained before: cp1, cp2, cp3, w2, w3\n" in said.out
     assert runs(cluster) == {**once, "w1": 2}
     assert support.closed(cluster) == {}
     assert support.kubectl(cluster, "get", *support.MAINTENANCE) == ""

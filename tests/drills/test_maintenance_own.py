@@ -239,7 +239,7 @@ def test_a_failed_maintenance_says_who_is_left_and_goes_on_there(served: Lab, tm
 
     support.shell(served, "w1", "rm /root/broken")
     done = support.slipway(*words).require()
-    assert "maintained: cp1, w1, w2" in done.out
+    assert "maintained: w1, w2\nmaintained before: cp1\n" in done.out
     assert runs(served) == {"cp1": 1, "w1": 1, "w2": 1}
     assert support.closed(served) == {}
 

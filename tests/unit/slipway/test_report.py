@@ -180,6 +180,17 @@ def test_findings_of_several_plays_are_one_report() -> None:
     assert joined(first, {"pending": True}) == {"pending": True}
 
 
+def test_a_maintenance_tells_this_run_from_those_before() -> None:
+    told = None
+    for own in (
+        {"before": ["cp1"], "done": [], "open": ["w1", "w2", "w3"]},
+        {"before": [], "done": ["cp1", "w2"], "open": ["w1", "w3"]},
+        {"before": [], "done": ["cp1", "w1", "w2"], "open": ["w3"]},
+    ):
+        told = joined(told, {"maintenance": own})
+    assert told == {"maintenance": {"before": ["cp1"], "done": ["w1", "w2"], "open": ["w3"]}}
+
+
 def planned(**hosts: list[str]) -> dict[str, t.Any]:
     return {
         host: [

@@ -277,7 +277,7 @@ def test_remove_wants_to_be_confirmed_and_says_what_it_would_do(
 def test_maintain_finds_its_tasks_and_says_who_was_maintained(
     monkeypatch: pytest.MonkeyPatch, inventory: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = {"maintenance": {"done": ["w1"], "open": ["w2", "w3"]}}
+    told = {"maintenance": {"before": ["cp1"], "done": ["w1"], "open": ["w2", "w3"]}}
     runner = use(monkeypatch, FakeRunner(2, {"slipway_report": told}))
     (tmp_path / "firmware.yml").write_text("[]")
     monkeypatch.chdir(tmp_path)
@@ -291,7 +291,7 @@ def test_maintain_finds_its_tasks_and_says_who_was_maintained(
         }
     ]
     out = capsys.readouterr().out
-    assert "maintained: w1\n" in out
+    assert "maintained: w1\nmaintained before: cp1\n" in out
     assert "not maintained: w2, w3; run it again" in out
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import collections.abc
 import contextlib
+import datetime
 import json
 import typing as t
 
@@ -244,8 +245,11 @@ class Store(Machine):
         return Output(0, "", "")
 
 
+BEGAN = datetime.datetime(2030, 5, 1, 8, 30, tzinfo=datetime.UTC)
+
+
 def write(store: Store, *hosts: str, finished: bool = False) -> None:
-    Memory(Kubectl(store), MaintenanceWant("t", frozenset(hosts), finished)).apply()
+    Memory(Kubectl(store), MaintenanceWant("t", frozenset(hosts), BEGAN, finished)).apply()
 
 
 def test_the_memory_is_made_changed_and_forgotten() -> None:
@@ -261,7 +265,7 @@ def test_the_memory_is_made_changed_and_forgotten() -> None:
 
 
 def test_what_another_run_wrote_meanwhile_is_read_again() -> None:
-    store = Store(object_of(Maintenance("t", frozenset("ab")), "7"), conflicts=4)
+    store = Store(object_of(Maintenance("t", BEGAN, frozenset("ab")), "7"), conflicts=4)
     write(store, "a", finished=True)
     assert store.item is not None
     assert store.item["metadata"]["resourceVersion"] == "7"
