@@ -305,6 +305,27 @@ def maintained(data: dict[str, t.Any], host: str) -> dict[str, t.Any]:
     return {name: templar.template(value) for name, value in defaults.items()}
 
 
+def test_a_node_that_is_made_again_in_a_turn_is_there_before_new_ones_join(bundle: pathlib.Path) -> None:
+    cluster = one_and_two()
+    cluster.carry_out(cluster.plan())
+    nodes = cluster.probes["cp1"]["nodes"]
+    nodes["nodes"] = [node for node in nodes["nodes"] if node["name"] != "w1"]
+    state = cluster.probes["w1"]["state"]
+    ranges = {"plugins": [{"ipam": {"ranges": [[{"subnet": "10.244.3.0/24"}]]}}]}
+    state["paths"]["/etc/cni/net.d/10-containerd-net.conflist"] = {"kind": "file", "text": json.dumps(ranges)}
+    state["units"]["containerd.service"]["digest"] = "old"
+    cluster.groups["w3"], cluster.probes["w3"] = "workers", bare("w3")
+    data = make(inputs(cluster, bundle))
+    assert "slipway_rolling_workers" in data["groups"]["w1"]["parents"]
+    assert "slipway_pending_node" in data["groups"]["w3"]["parents"]
+    plays = yaml.safe_load((blueprint.COLLECTION / "playbooks/apply.yml").read_text())
+    (joining,) = (play for play in plays if "slipway_pending_node" in play.get("hosts", ""))
+    text = trust_as_template(joining["tasks"][0]["vars"]["node_missing"])
+    variables = {"slipway_plan": {"plan": data}, "ansible_play_batch": ["w3"]}
+    made = Templar(loader=DataLoader(), variables=variables).template(text)
+    assert [node["metadata"]["name"] for node in made] == ["w1"]
+
+
 def test_etcd_is_asked_where_it_runs_and_answers(bundle: pathlib.Path) -> None:
     cluster = Cluster({"cp1": "control_plane", "e1": "etcd", "e2": "etcd", "w1": "workers"})
     cluster.probes = {name: bare(name) for name in cluster.groups}
