@@ -68,6 +68,11 @@ class Inputs:
     lenient: bool = False
     directory: str = ""
 
+    @property
+    def applies(self) -> bool:
+        """Whether the plan is what is carried out, or shown: what stands in its way is no reason to do nothing else."""
+        return self.verb in ("", "apply") and not self.lenient
+
     def outside(self, spec: ClusterSpec) -> frozenset[str]:
         """The hosts of the cluster that are not of this run."""
         return frozenset(spec.nodes) - self.asked if self.asked else frozenset()
@@ -158,8 +163,7 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
     others = {name: own for name, own in known.items() if name in outside}
     secrets = {registry.PASSWORD_FILE: _htpasswd(spec, layout)} if spec.registries else {}
     context = planner.Context(spec, layout, nodes, seen, lock, verdict, zipapp, others, secrets, gate)
-    # What stands in the way of an apply is no reason not to take out what is in its way.
-    plan = planner.build(context, whole=inputs.verb != "remove")
+    plan = planner.build(context, whole=inputs.applies)
     leader = known.get(verdict.leader)
     warnings += [dataclasses.replace(problem, warning=True) for problem in plan.refused]
     states = {name: own.state for name, own in known.items()}
@@ -373,9 +377,7 @@ def _gaps(
 ) -> list[Problem]:
     """What the bundle has not and whose address nobody knows, as ``_preflight`` tells it."""
     lacks = addons.lacks(spec, _names(lock, "image"), _names(lock, "objects"), spec.bundle or "lock") if lock else []
-    # What stands in the way of an apply is no reason not to look, or to take out what is in its way.
-    passes = inputs.lenient or inputs.verb == "remove"
-    found = [*lacks, *(dataclasses.replace(each, warning=passes) for each in unaddressed(spec, probes))]
+    found = [*lacks, *(dataclasses.replace(each, warning=not inputs.applies) for each in unaddressed(spec, probes))]
     problems += [problem for problem in found if not problem.warning]
     return [problem for problem in found if problem.warning]
 

@@ -305,15 +305,47 @@ def maintained(data: dict[str, t.Any], host: str) -> dict[str, t.Any]:
     return {name: templar.template(value) for name, value in defaults.items()}
 
 
+def without_node(cluster: Cluster, name: str) -> None:
+    """Somebody has deleted its Node."""
+    nodes = cluster.probes["cp1"]["nodes"]
+    nodes["nodes"] = [node for node in nodes["nodes"] if node["name"] != name]
+    ranges = {"plugins": [{"ipam": {"ranges": [[{"subnet": "10.244.3.0/24"}]]}}]}
+    paths = cluster.probes[name]["state"]["paths"]
+    paths["/etc/cni/net.d/10-containerd-net.conflist"] = {"kind": "file", "text": json.dumps(ranges)}
+
+
+@pytest.mark.parametrize(
+    ("verb", "lenient", "refuses"),
+    [
+        ("apply", False, True),
+        ("", False, True),
+        ("", True, False),
+        ("maintain", False, False),
+        ("remove", False, False),
+    ],
+)
+def test_a_node_that_cannot_be_made_again_stops_only_apply(
+    bundle: pathlib.Path, verb: str, lenient: bool, refuses: bool
+) -> None:
+    cluster = one_and_two()
+    cluster.carry_out(cluster.plan())
+    without_node(cluster, "w1")
+    cluster.probes["cp1"]["nodes"]["nodes"][-1]["pod_cidrs"] = ["10.244.3.0/24"]
+    given = dataclasses.replace(inputs(cluster, bundle), verb=verb, lenient=lenient)
+    expected = "w1: node w1: is gone, and w2 has 10.244.3.0/24 now"
+    if refuses:
+        assert expected in told(given)
+        return
+    data = make(given)
+    assert [each["where"] for each in data["warnings"] if each["found"].startswith("is gone")] == ["w1: node w1"]
+    assert set(data["verify"]["nodes"]) == set(data["roster"]) == set(cluster.groups)
+
+
 def test_a_node_that_is_made_again_in_a_turn_is_there_before_new_ones_join(bundle: pathlib.Path) -> None:
     cluster = one_and_two()
     cluster.carry_out(cluster.plan())
-    nodes = cluster.probes["cp1"]["nodes"]
-    nodes["nodes"] = [node for node in nodes["nodes"] if node["name"] != "w1"]
-    state = cluster.probes["w1"]["state"]
-    ranges = {"plugins": [{"ipam": {"ranges": [[{"subnet": "10.244.3.0/24"}]]}}]}
-    state["paths"]["/etc/cni/net.d/10-containerd-net.conflist"] = {"kind": "file", "text": json.dumps(ranges)}
-    state["units"]["containerd.service"]["digest"] = "old"
+    without_node(cluster, "w1")
+    cluster.probes["w1"]["state"]["units"]["containerd.service"]["digest"] = "old"
     cluster.groups["w3"], cluster.probes["w3"] = "workers", bare("w3")
     data = make(inputs(cluster, bundle))
     assert "slipway_rolling_workers" in data["groups"]["w1"]["parents"]
@@ -409,6 +441,7 @@ def test_who_helps_has_an_api_server_that_answers(bundle: pathlib.Path) -> None:
         ({"ansible_host": "host.example.org"}, "apply", False, True),
         ({"ansible_host": "host.example.org"}, "", True, False),
         ({"ansible_host": "host.example.org"}, "remove", False, False),
+        ({"ansible_host": "host.example.org"}, "maintain", False, False),
         ({"ansible_host": "host.example.org", "slipway_node_address": "10.0.0.99"}, "apply", False, False),
     ],
 )
