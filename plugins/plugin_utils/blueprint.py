@@ -26,7 +26,18 @@ from .core.layout import Layout, Node, resolve, unaddressed
 from .core.lock import Lock, minor_of, parse_lock_text, parse_version_set
 from .core.probe import Probe
 from .core.record import newer_release, unrecorded
-from .core.spec import ClusterSpec, HostInput, NodeSpec, explain, load, with_cluster, with_probes
+from .core.spec import (
+    CONTROL_PLANE,
+    ETCD,
+    ClusterSpec,
+    HostInput,
+    NodeSpec,
+    explain,
+    load,
+    roles,
+    with_cluster,
+    with_probes,
+)
 from .core.spec.model import DOCKER
 from .core.targets import control_plane, paths, pki, registry
 from .core.targets.etcd import client_url, peer_url
@@ -314,18 +325,16 @@ def _reaching(groups: t.Mapping[str, t.Mapping[str, t.Any]], tried: t.Container[
 def outside(inputs: Inputs) -> list[dict[str, str]]:
     """Control-plane and etcd hosts outside ``--limit``, each with ``name`` and ``role``.
 
-    One of each role has to be looked at, whoever answers first. Empty where the spec cannot be read; the plan says why.
+    One of each role has to be looked at, whoever answers first, also where the spec is wrong: a reset needs none.
     """
-    spec = _attempt(functools.partial(load, inputs.hosts, version_sets()), [])
-    if spec is None:
-        return []
-    etcd_hosts = [] if all(node.control_plane for node in spec.etcd_members) else spec.etcd_members
-    groups = {"control_plane": spec.control_plane, "etcd": etcd_hosts}
+    places = roles(inputs.hosts)
+    control_plane, etcd = ([each for each in places if role in each.roles] for role in (CONTROL_PLANE, ETCD))
+    apart = any(CONTROL_PLANE not in each.roles for each in etcd)
     return [
-        {"name": node.name, "role": role}
-        for role, hosts in groups.items()
-        for node in hosts
-        if node.name not in inputs.asked and not node.absent
+        {"name": each.name, "role": role}
+        for role, hosts in ((CONTROL_PLANE, control_plane), (ETCD, etcd if apart else []))
+        for each in hosts
+        if each.name not in inputs.asked and not each.absent
     ]
 
 

@@ -9,7 +9,7 @@ where values came from.
 
 from __future__ import annotations
 
-from .loading import explain, load
+from .loading import explain, load, roles
 from .model import (
     CONTROL_PLANE,
     ETCD,
@@ -44,6 +44,7 @@ __all__ = [
     "explain",
     "load",
     "resolve_version",
+    "roles",
     "with_cluster",
     "with_probes",
 ]

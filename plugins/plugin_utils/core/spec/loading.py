@@ -49,7 +49,7 @@ def load(hosts: t.Mapping[str, HostInput], sets: VersionSets | None = None) -> C
     them the version is only checked for its form and ``versions`` stays empty. Raises SlipwayError with every
     problem found; warnings end up in the spec.
     """
-    members = [host for host in (_parse(hosts[name]) for name in sorted(hosts)) if _is_member(host)]
+    members = _members(hosts)
     if not members:
         raise SlipwayError(_no_hosts(hosts))
     findings = [finding for host in members for finding in host.findings]
@@ -62,6 +62,20 @@ def load(hosts: t.Mapping[str, HostInput], sets: VersionSets | None = None) -> C
     if errors:
         raise SlipwayError(problems)
     return dataclasses.replace(draft.spec, warnings=tuple(problems))
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """What a host is in the cluster, as far as its groups tell."""
+
+    name: str
+    roles: frozenset[str]
+    absent: bool
+
+
+def roles(hosts: t.Mapping[str, HostInput]) -> list[Place]:
+    """The hosts of the cluster, by name, also where the spec has problems. Stacked etcd is no role here."""
+    return [Place(host.name, host.roles, bool(host.values["slipway_node_absent"])) for host in _members(hosts)]
 
 
 def explain(spec: ClusterSpec, host: str) -> list[Setting]:
@@ -101,6 +115,10 @@ def _unknown(name: str, host: str) -> Finding:
 def _finding(variable: Variable, fault: Fault, host: str) -> Finding:
     found = "is wrong (the value is not shown, it is a secret)" if variable.scope is Scope.SECRET else fault.found
     return Finding(found, fault.expected, fault.remedy, host, fault.path)
+
+
+def _members(hosts: t.Mapping[str, HostInput]) -> list[_Host]:
+    return [host for host in (_parse(hosts[name]) for name in sorted(hosts)) if _is_member(host)]
 
 
 def _is_member(host: _Host) -> bool:

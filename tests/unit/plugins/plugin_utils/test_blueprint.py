@@ -22,6 +22,7 @@ from ansible_collections.slipway.cluster.plugins.plugin_utils import blueprint
 from ansible_collections.slipway.cluster.plugins.plugin_utils.blueprint import (
     Inputs,
     make,
+    outside,
     read_lock,
     report,
     version_sets,
@@ -498,6 +499,29 @@ def test_verify_expects_a_node_whose_address_nobody_knows(bundle: pathlib.Path) 
     cluster.own["w9"] = {"ansible_host": "w9.example.org"}
     data = make(dataclasses.replace(inputs(cluster, bundle, w9="no route"), lenient=True))
     assert set(data["verify"]["nodes"]) == set(cluster.groups)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"slipway_tyop": 1}, {"slipway_kubernetes_version": "1.2"}])
+@pytest.mark.parametrize(
+    ("groups", "asked", "expected"),
+    [
+        ({"cp1": "control_plane", "cp2": "control_plane", "w1": "workers"}, "w1", ["cp1 control_plane"]),
+        ({"cp1": "control_plane", "w1": "workers"}, "cp1 w1", []),
+        ({"cp1": "control_plane", "e1": "etcd", "w1": "workers"}, "w1", ["cp1 control_plane", "e1 etcd"]),
+        ({"cp1": "control_plane etcd", "w1": "workers"}, "w1", ["cp1 control_plane"]),
+        (
+            {"cp1": "control_plane etcd", "cp2": "etcd", "w1": "workers"},
+            "w1",
+            ["cp1 control_plane", "cp1 etcd"],
+        ),
+    ],
+)
+def test_who_is_looked_at_outside_the_limit_whatever_else_is_wrong(
+    groups: dict[str, str], asked: str, expected: list[str], wrong: dict[str, t.Any]
+) -> None:
+    cluster = Cluster(groups, wrong, {"cp2": {"slipway_node_absent": True}})
+    given = dataclasses.replace(inputs(cluster), asked=frozenset(asked.split()))
+    assert [f"{each['name']} {each['role']}" for each in outside(given)] == expected
 
 
 def test_who_helps_may_be_the_one_outside_the_limit(bundle: pathlib.Path) -> None:
