@@ -105,6 +105,10 @@ options:
     type: list
     elements: str
     default: []
+  no_registries:
+    description: Why there are no O(registries), for the line that says so.
+    type: str
+    default: none was named
   timeout:
     description:
       - Seconds that each wait may take, such as the one for the pods to start.
@@ -213,6 +217,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "timeout": {"type": "int", "default": 60},
     "full": {"type": "bool", "default": False},
     "registries": {"type": "list", "elements": "str", "default": []},
+    "no_registries": {"type": "str", "default": "none was named"},
     "addons": {
         "type": "dict",
         "default": {},
@@ -249,6 +254,7 @@ def parse(params: dict[str, t.Any]) -> VerifyWant:
         absent=tuple(params["absent"]),
         etcd_absent=tuple(params["etcd_absent"]),
         registries=tuple(params["registries"]),
+        no_registries=params["no_registries"],
         full=params["full"],
     )
 

@@ -637,14 +637,27 @@ def _htpasswd(spec: ClusterSpec, layout: Layout) -> str:
 
 def _registry(layout: Layout, context: planner.Context) -> dict[str, t.Any]:
     """What hosts that use the registry must know; the password is put to it where it is used."""
+    own, answering = planner.own_registries(context), _answering(context.spec, layout)
+    asked = [name for name in own if name in answering]
     return {
         "names": list(registry.names(layout)),
-        "answering": list(_answering(context.spec, layout)),
-        "own": list(planner.own_registries(context)),
+        "answering": list(answering),
+        "own": list(own),
+        "asked": asked,
+        "unasked": "" if asked else _unasked(context.spec),
         "username": layout.registry.username,
         "salt": layout.id,
         "authority": context.values.get("kubernetes-ca", ""),
     }
+
+
+def _unasked(spec: ClusterSpec) -> str:
+    """Why no node is asked for a registry."""
+    if not spec.registries:
+        return f"the group {spec.groups.registry} has no host"
+    if all(node.absent for node in spec.registries):
+        return f"every host of the group {spec.groups.registry} is declared absent (slipway_node_absent)"
+    return "slipway_containerd.registries says otherwise how nodes reach it"
 
 
 def _answering(spec: ClusterSpec, layout: Layout) -> tuple[str, ...]:

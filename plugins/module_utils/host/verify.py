@@ -35,8 +35,8 @@ class VerifyWant:
     ``absent`` are Nodes that are down on purpose, of which nothing is asked, ``etcd_absent`` the client URLs of such
     members of etcd.
     ``outside_name`` is asked from pods only if this host itself resolves it. ``registries`` (HOST:PORT) are asked by
-    every node. ``timeout`` bounds, in seconds, each wait, and the time of all questions that are asked again because
-    the answer was not good.
+    every node, ``no_registries`` is why there are none. ``timeout`` bounds, in seconds, each wait, and the time of all
+    questions that are asked again because the answer was not good.
     """
 
     kubectl: str
@@ -51,6 +51,7 @@ class VerifyWant:
     etcd_absent: tuple[str, ...] = ()
     addons: Addons = Addons()
     registries: tuple[str, ...] = ()
+    no_registries: str = ""
     full: bool = False
 
 
@@ -234,7 +235,7 @@ class _Run:
         """What each node is told by each registry."""
         registries = self._want.registries
         if not registries:
-            return verify.skipped("registry", "the group slipway_registry has no host")
+            return verify.skipped("registry", self._want.no_registries)
 
         def look() -> dict[tuple[str, str], str]:
             return verify_registry.pull_answers(self._pods())

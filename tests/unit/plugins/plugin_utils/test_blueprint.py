@@ -493,6 +493,43 @@ def test_a_host_named_by_dns_that_says_nothing_is_who_the_cluster_knows(
     assert data["verify"]["addons"]["ingress"] == ([] if absent and away == "w2" else ["10.0.0.52"])
 
 
+@pytest.mark.parametrize(
+    ("hosts", "absent", "given", "asked", "unasked"),
+    [
+        ("", "", {}, [], "the group hubs has no host"),
+        ("r1", "", {}, ["10.0.0.71:5000"], ""),
+        ("r1", "r1", {}, [], "every host of the group hubs is declared absent (slipway_node_absent)"),
+        ("r1 r2", "r1", {}, ["10.0.0.72:5000"], ""),
+        (
+            "r1 r2",
+            "r1",
+            {"registries": [{"host": "10.0.0.72:5000"}]},
+            [],
+            "slipway_containerd.registries says otherwise how nodes reach it",
+        ),
+    ],
+)
+def test_which_registries_nodes_are_asked_for_or_why_none(
+    bundle: pathlib.Path, hosts: str, absent: str, given: dict[str, t.Any], asked: list[str], unasked: str
+) -> None:
+    groups = {"cp1": "control_plane", **dict.fromkeys(hosts.split(), "registry")}
+    variables = {"slipway_secret_registry_password": "hunter2hunter2", "slipway_containerd": given}
+    cluster = Cluster(groups, variables, probes={name: bare(name) for name in groups})
+    cluster.carry_out(cluster.plan())
+    cluster.variables["slipway_groups"] = {"registry": "hubs"}
+    for name in absent.split():
+        cluster.own[name] = {"slipway_node_absent": True}
+        del cluster.probes[name]
+    renamed = {
+        name: dataclasses.replace(
+            host, groups=frozenset(group.replace("slipway_registry", "hubs") for group in host.groups)
+        )
+        for name, host in inputs(cluster, bundle).hosts.items()
+    }
+    registry = make(dataclasses.replace(inputs(cluster), hosts=renamed, lenient=True))["registry"]
+    assert (registry["asked"], registry["unasked"]) == (asked, unasked)
+
+
 def test_verify_expects_a_node_whose_address_nobody_knows(bundle: pathlib.Path) -> None:
     cluster = running()
     cluster.groups["w9"] = "workers"

@@ -263,6 +263,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, Check]]:
             etcd=Etcdctl(Machine(), "", (), "", "", ""),
             timeout=1,
             registries=options.get("registries", ()),
+            no_registries=options.get("no_registries", ""),
             absent=options.get("absent", ()),
             full=options.get("full", False),
             addons=options.get("addons", Addons()),
@@ -362,6 +363,10 @@ def test_every_node_asks_every_registry(
     checks = run(Cluster(*broken), registries=("10.0.0.9:5000",))
     assert checks["registry"].seen == seen
     assert failed(checks) == set(broken)
+
+
+def test_where_no_registry_is_asked_it_is_said_why(run: t.Callable[..., dict[str, Check]]) -> None:
+    assert run(Cluster(), no_registries="all are down")["registry"].seen == "skipped: all are down"
 
 
 def test_a_node_that_is_down_on_purpose_is_no_failure_but_told(run: t.Callable[..., dict[str, Check]]) -> None:
