@@ -23,6 +23,7 @@ from ..core.problems import Problem, SlipwayError
 from . import seed_server
 from .fetch import PARTIAL, disk_problem, write_all
 from .machine import Machine
+from .reach import end_listeners
 
 UNIT = "slipway-seed.service"
 DIRECTORY = "/run/slipway/seed"
@@ -117,6 +118,7 @@ def serve(machine: Machine, serving: Serving) -> None:
     machine.run(["systemctl", "stop", UNIT], check=False)
     machine.run(["systemctl", "reset-failed", UNIT], check=False)
     machine.remove(REPLACING)
+    end_listeners()  # the check of the ports, which is over, may still have this one
     machine.run(_command(serving))
     machine.wait(
         f"{UNIT} at {serving.url}",
