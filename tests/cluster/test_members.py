@@ -148,7 +148,8 @@ def test_a_new_worker_joins_with_nobody_else_in_the_limit(three: Lab, tmp_path: 
 
 
 def test_own_tasks_are_part_of_a_hosts_turn(three: Lab, tmp_path: Path) -> None:
-    extra = {**own_tasks(tmp_path), "slipway_kubelet": {"maxPods": 100}}
+    profile = {"groups": ["slipway_workers"], "kubelet": {"maxPods": 100}}
+    extra = {**own_tasks(tmp_path), "slipway_node_profiles": [profile]}
     support.ansible_run(three.inventory, "apply", limit="w1", extra_vars=extra).require()
     moments = noted(three, "w1")
     turn = ["before_host", "before_node", "after_host", "after_node"]
