@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from ..core.change import Change
@@ -38,6 +39,9 @@ from ..core.nodes import summarize_nodes
 from .generate import generate
 from .kubectl import Kubectl
 from .machine import Machine
+
+# A kubelet that is started again leaves its Node NotReady for a moment, in which its pods are not lost.
+_LOST_SECONDS = 5
 
 
 def observe_sets(kubectl: Kubectl, wants: t.Sequence[ManifestSet]) -> list[SetSeen]:
@@ -118,18 +122,22 @@ def _complete(
 def settle_sets(machine: Machine, kubectl: Kubectl, wants: t.Sequence[ManifestSet], *, timeout: float) -> None:
     """Wait until every workload and API of the sets is there in full; SlipwayError names the first that is not.
 
-    Pods on a node that is not Ready are waited for by nobody. ``timeout``, in seconds, is for all sets together.
+    Pods on a node that stays NotReady are waited for by nobody. ``timeout``, in seconds, is for all sets together.
     """
     waiting = [ref_of(item) for want in wants for item in want.wanted]
+    since: dict[Key, float] = {}
 
     def lacking() -> t.Optional[str]:
-        nonlocal waiting
+        nonlocal waiting, since
         live = kubectl.find(waiting)
         if live is None:
             return "the API server does not answer"
         alone = {key for want in wants for key in left_alone(want, live)}
         lacks = [(ref, None if ref.key in alone else _lack(live, ref)) for ref in waiting]
-        lacks = _without_lost(kubectl, live, lacks)
+        moment = time.monotonic()
+        since = {key: since.get(key, moment) for key in _lost(kubectl, live, lacks)}
+        given_up = {key for key, first in since.items() if moment - first >= _LOST_SECONDS}
+        lacks = [(ref, None if ref.key in given_up else lack) for ref, lack in lacks]
         # Only workloads come and go: definitions of a megabyte are looked at until they are there.
         waiting = [ref for ref, lack in lacks if lack or ref.kind in WORKLOADS]
         return next((f"{ref.text()}: {lack}" for ref, lack in lacks if lack), None)
@@ -143,12 +151,12 @@ def settle_sets(machine: Machine, kubectl: Kubectl, wants: t.Sequence[ManifestSe
     )
 
 
-def _without_lost(
+def _lost(
     kubectl: Kubectl, live: t.Mapping[Key, KubernetesObject], lacks: t.Sequence[tuple[ObjectRef, t.Optional[str]]]
-) -> list[tuple[ObjectRef, t.Optional[str]]]:
-    """What each object lacks, but not where that is only pods on nodes that are not Ready."""
+) -> list[Key]:
+    """The workloads that lack only pods on nodes that are not Ready."""
     if not any(lack and ref.kind in REPLICATED for ref, lack in lacks):
-        return list(lacks)
+        return []
     # Where nobody answers, all of it still lacks.
     down = summarize_nodes(kubectl.nodes()).down
 
@@ -161,7 +169,7 @@ def _without_lost(
         found = kubectl.listed("pods,controllerrevisions.apps", where, selector)
         return found is not None and lacks_only_lost(item, found["items"], down)
 
-    return [(ref, None if lack and is_lost(ref) else lack) for ref, lack in lacks]
+    return [ref.key for ref, lack in lacks if lack and is_lost(ref)]
 
 
 def _lack(live: t.Mapping[Key, KubernetesObject], ref: ObjectRef) -> t.Optional[str]:

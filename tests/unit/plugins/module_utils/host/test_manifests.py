@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
+import types
 import typing as t
 
 import pytest
@@ -22,6 +24,7 @@ from ansible_collections.slipway.cluster.plugins.module_utils.core.manifests imp
     plan_manifests,
     ref_of,
 )
+from ansible_collections.slipway.cluster.plugins.module_utils.host import manifests
 from ansible_collections.slipway.cluster.plugins.module_utils.host.kubectl import Kubectl
 from ansible_collections.slipway.cluster.plugins.module_utils.host.manifests import (
     apply_step,
@@ -325,21 +328,53 @@ def test_settling(status: dict[str, int], lack: str) -> None:
         settle_sets(machine, api, [want], timeout=1)
 
 
+class Looks(Patience):
+    """One look after the other, each with what is so then, a few seconds apart."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *looks: t.Callable[[], object]) -> None:
+        self._looks = looks
+        self._seconds = 0.0
+        monkeypatch.setattr(manifests, "time", types.SimpleNamespace(monotonic=lambda: self._seconds), raising=False)
+
+    def wait(self, what: str, predicate: t.Callable[[], str | None], **_options: t.Any) -> None:
+        seen: str | None = "never looked"
+        for look in self._looks:
+            look()
+            seen = predicate()
+            if seen is None:
+                return
+            self._seconds += 3
+        raise TimeoutError(seen)
+
+
 @pytest.mark.parametrize(
-    ("ready", "silent", "waits"), [("True", False, True), ("Unknown", False, False), ("Unknown", True, True)]
+    ("ready", "silent", "waits"),
+    [
+        (["True", "True", "True"], [], True),
+        (["Unknown", "Unknown", "Unknown"], [], False),
+        (["Unknown", "Unknown"], [], True),
+        (["Unknown", "True", "Unknown", "Unknown"], [], True),
+        (["True", "Unknown", "Unknown", "Unknown"], [], False),
+        (["Unknown", "Unknown", "Unknown"], [2], True),
+    ],
+    ids=["up", "down", "down for a moment", "down again", "goes down", "nobody says it"],
 )
-def test_pods_of_a_node_that_is_down_are_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch, ready: str, silent: bool, waits: bool
+def test_pods_of_a_node_that_stays_down_are_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, ready: list[str], silent: list[int], waits: bool
 ) -> None:
     api = Api()
     want = wanted(thing("d", "Deployment", spec={"replicas": 2, "selector": {"matchLabels": {"app": "d"}}}))
     run(api, want)
     api.held["", "Deployment", "n", "d"]["status"] = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 1}
-    api.up = {"w1": "True", "w2": ready}
     api.pods = [{"kind": "Pod", "metadata": {"name": "d-1"}, "spec": {"nodeName": "w2"}}]
-    if silent:  # at this question only
-        monkeypatch.setattr(api, "listed", lambda *_arguments: None)
-    machine = t.cast("t.Any", Patience())
+    listed = api.listed
+
+    def look(number: int) -> None:
+        api.up = {"w1": "True", "w2": ready[number]}
+        monkeypatch.setattr(api, "listed", (lambda *_arguments: None) if number in silent else listed)
+
+    looks = [functools.partial(look, number) for number in range(len(ready))]
+    machine = t.cast("t.Any", Looks(monkeypatch, *looks))
     if waits:
         with pytest.raises(TimeoutError, match="2 updated and 1 available"):
             settle_sets(machine, api, [want], timeout=1)
