@@ -153,14 +153,14 @@ def make(inputs: Inputs, loader: Loader | None = None) -> dict[str, t.Any]:
         name: probe for name, probe in answers.items() if probe and name in spec.nodes and not spec.nodes[name].absent
     }
     spec = with_probes(spec, probes, problems)
-    seen = {name: planner.observation(inputs.probes[name]) for name in probes}
-    spec = _with_cluster(spec, seen)
+    observed = {name: planner.observation(inputs.probes[name]) for name in probes}
+    spec = _with_cluster(spec, observed)
     warnings = _preflight(spec, probes, inputs, lock, problems)
     spec, own = _given(spec, inputs, loader, problems)
     warnings += _gaps(spec, probes, inputs, lock, problems)
     versions = {**spec.versions, **(lock.versions if lock else {})}
     layout, nodes = resolve(dataclasses.replace(spec, versions=versions), probes, _cluster_id(probes))
-    known = {name: own for name, own in seen.items() if name in nodes}
+    known = {name: own for name, own in observed.items() if name in nodes}
     marks = {name: planner.marks(layout, nodes[name], known[name]) for name in known}
     outside = inputs.outside(spec)
     verdict = evidence.judge(spec, {name: probes[name] for name in known}, marks, outside)
