@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs a module on its host as Ansible does, and notices when the host falls silent meanwhile.
+"""Runs the module on its host as Ansible does; a host that falls silent meanwhile, or in what follows, is noticed.
 
-It stands for all modules without an action of their own (``plugin_routing`` in meta/runtime.yml).
+It is the first that touches a host in a play or a turn, whose other tasks go on with its connection.
 """
 
 from __future__ import annotations
