@@ -358,7 +358,7 @@ def _given(
     """What the user's own files hold: the spec with the text of CAs, and the objects of ``slipway_manifests``."""
     directory = inputs.directory
     # Your own tasks are a matter of apply.
-    problems += missing_tasks(spec, directory) if inputs.verb in ("", "apply") and not inputs.lenient else []
+    problems += missing_tasks(spec, directory) if inputs.applies else []
     spec = _attempt(functools.partial(with_authorities, spec, directory), problems) or spec
     return spec, _attempt(functools.partial(read_manifests, spec.manifests, loader, directory), problems) or []
 
