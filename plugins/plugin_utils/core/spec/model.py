@@ -482,6 +482,7 @@ _NO_DATA = frozenset(
         "batch",
         "maintain_batch",
         "maintain_again",
+        "accept_quorum_loss",
         "drain",
         "hold_wait",
         "explain",

@@ -383,6 +383,7 @@ def test_secrets_show_up_nowhere() -> None:
 def test_the_digest_is_of_what_is_wanted_only() -> None:
     spec = load(cluster(), SETS)
     assert spec.digest() == load(cluster(slipway_ignore_preflight="os"), SETS).digest()
+    assert spec.digest() == load(cluster(slipway_accept_quorum_loss=True), SETS).digest()
     assert spec.digest() != load(cluster(slipway_dns={"replicas": 3}), SETS).digest()
     assert spec.digest() != load(cluster(1, 2), SETS).digest()
     assert json.loads(json.dumps(spec.to_data()))["nodes"]["cp1"]["addresses"] == ["10.0.0.11"]
